@@ -1,0 +1,1 @@
+//! Outcomes to comparison, statistics, report and gate.

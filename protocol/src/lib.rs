@@ -1,0 +1,1 @@
+//! What the wire means: bytes in, events out, no sockets.

@@ -1,0 +1,1 @@
+//! The vocabulary of Rehearsal and its format on disk.
