@@ -68,7 +68,7 @@ def prepared(url, rng):
             read += conn.execute("SELECT count(*), sum(quantity) FROM orders WHERE customer = %s", (key,)).fetchall()
         with conn.cursor() as cur:
             cur.executemany(
-                "UPDATE payments SET amount = %s WHERE id = %s", [(decimal.Decimal(i), -i) for i in range(1, 6)]
+                "UPDATE carts SET items = %s WHERE client = %s", [(i, 50 + i) for i in range(1, 6)]
             )
             read.append(cur.rowcount)
         attempt(read, conn, "SELECT 100 / %s", (0,))
