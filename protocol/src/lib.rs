@@ -1,1 +1,25 @@
-//! What the wire means: bytes in, events out, no sockets.
+//! What the wire means: bytes in, events out. No sockets, no clocks.
+//!
+//! A protocol is a folder and a line in [`registry`]. The border is three traits: [`Protocol`],
+//! [`Decoder`] for capture and [`Driver`] for replay.
+
+mod border;
+mod sql;
+
+pub use border::{
+    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Limits, Login,
+    Opening, Probe, Protocol, Shown, Side,
+};
+
+/// Every protocol that Rehearsal speaks.
+pub fn registry() -> &'static [&'static dyn Protocol] {
+    &[]
+}
+
+/// The protocol of that name.
+pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
+    registry()
+        .iter()
+        .copied()
+        .find(|protocol| protocol.name() == name)
+}

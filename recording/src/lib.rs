@@ -1,1 +1,14 @@
-//! The vocabulary of Rehearsal and its format on disk.
+//! The vocabulary of Rehearsal, and its format on disk.
+//!
+//! A recording and a run are both a stream of [`Exchange`]s in order of time, with a
+//! [`Manifest`] and a [`Ledger`] beside them.
+
+mod exchange;
+mod ledger;
+mod time;
+
+pub use exchange::{
+    Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Transaction,
+};
+pub use ledger::{Account, Ledger};
+pub use time::Timestamp;

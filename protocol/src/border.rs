@@ -1,0 +1,274 @@
+use std::fmt;
+use std::sync::Arc;
+
+use recording::{Exchange, Response, SessionInfo, Timestamp};
+
+/// What the rest of Rehearsal knows of a protocol.
+pub trait Protocol: fmt::Debug + Send + Sync {
+    /// Lower case, for users to type: `postgres`.
+    fn name(&self) -> &'static str;
+
+    fn default_port(&self) -> u16;
+
+    /// Schemes of a target's URL, the first one for printing.
+    fn url_schemes(&self) -> &'static [&'static str];
+
+    /// Do these first bytes of a client belong to the protocol?
+    fn probe(&self, client: &[u8]) -> Probe;
+
+    fn decoder(&self, opening: Opening, limits: Limits) -> Box<dyn Decoder>;
+
+    fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver>;
+
+    /// Finds the password in the text of the protocol's password file, when it has one.
+    /// `None` in a field of `login` matches only a wildcard.
+    fn password_from_file(
+        &self,
+        text: &str,
+        host: &str,
+        port: u16,
+        login: &Login,
+    ) -> Option<String>;
+
+    /// The environment variable with a password, the one with the password file's path, and the
+    /// file's name in the home directory.
+    fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)>;
+
+    /// How `observed` differs from `expected`; empty where it does not. Both are of the same
+    /// request and answered; what one of them lacks is the caller's to tell.
+    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference>;
+
+    /// The request as a person would want to read it.
+    fn show_request(&self, exchange: &Exchange) -> Shown;
+
+    /// The response as a person would want to read it, with at most `max_rows` rows.
+    fn show_response(&self, exchange: &Exchange, max_rows: usize) -> Answer;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    Yes,
+    No,
+    /// Too few bytes to tell.
+    More,
+}
+
+/// Who sent the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Client,
+    Server,
+}
+
+/// How a decoder begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// When the connection was asked for, or met.
+    pub at: Timestamp,
+    /// Capture met the connection when it was open already.
+    pub mid_stream: bool,
+    /// `protocol`, `client` and `server` are set; the decoder fills in the rest.
+    pub info: SessionInfo,
+}
+
+/// Caps on what is kept, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one request's own bytes. Above it the request is cut and marked `REQUEST_CUT`.
+    pub request: usize,
+    /// Of one response's bytes; 0 keeps none.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            request: 16 << 20,
+            body: 64 << 10,
+        }
+    }
+}
+
+/// One connection's bytes, both ways, to rows. The caller sets `Exchange::session`.
+///
+/// The first row it gives is the opening, with `seq` 0, and the last, from `close`, is the end.
+/// A decoder that finds that the bytes are not of its protocol gives no row at all and says why in
+/// [`Decoder::rejected`]. Memory: never more than the caps, plus one message head a side.
+pub trait Decoder: fmt::Debug + Send {
+    /// The next bytes of one side. Times never step back between calls.
+    fn data(&mut self, from: Side, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>);
+
+    /// `len` bytes of one side were lost; 0 where their number is unknown.
+    fn gap(&mut self, from: Side, len: u64, at: Timestamp, out: &mut Vec<Exchange>);
+
+    /// The connection is over, or capture is. `reason` is a name for the ledger: `fin`, `rst`,
+    /// `idle`, `port reused`, `capture ended`.
+    fn close(&mut self, reason: &'static str, at: Timestamp, out: &mut Vec<Exchange>);
+
+    /// Why the bytes are not of this protocol. The caller then drops the decoder.
+    fn rejected(&self) -> Option<&'static str>;
+
+    /// Bytes that it holds, for the caller's account of memory.
+    fn held(&self) -> usize;
+
+    /// The bytes that follow can't be read (encrypted): the caller may drop them, counted under
+    /// the name.
+    fn opaque(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Who logs in to a target. A field that is `None` was not told by the user: the driver takes the
+/// recorded one.
+#[derive(Clone, Default)]
+pub struct Login {
+    pub user: Option<Arc<str>>,
+    pub database: Option<Arc<str>>,
+    pub password: Option<Arc<str>>,
+    /// Ask the server for TLS before anything else.
+    pub tls: bool,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .field("password", &self.password.as_ref().map(|_| "..."))
+            .field("tls", &self.tls)
+            .finish()
+    }
+}
+
+/// Speaks for one recorded session to a target: recorded rows in, bytes to send out; received bytes
+/// in, responses out. Responses come in the order of the requests.
+pub trait Driver: fmt::Debug + Send {
+    /// Begins the session whose opening was recorded. Bytes to send are appended to `out`.
+    fn open(&mut self, opening: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError>;
+
+    /// TLS stands: what comes next to send.
+    fn tls_ready(&mut self, out: &mut Vec<u8>) -> Result<(), DriverError>;
+
+    /// Bytes to send for a request. Some may be held back until the server asks for them (COPY):
+    /// they come out of `receive`. More than one request may be under way.
+    fn send(&mut self, request: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError>;
+
+    /// Bytes that came at `at`. Anything that must be sent in answer is appended to `out`.
+    fn receive(
+        &mut self,
+        bytes: &[u8],
+        at: Timestamp,
+        out: &mut Vec<u8>,
+        events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError>;
+
+    /// What the client says when it leaves, if anything.
+    fn goodbye(&mut self, out: &mut Vec<u8>);
+
+    /// What to send on a connection of its own to cancel what this session does now.
+    /// `None` before the login is complete, or where the protocol has no such thing.
+    fn cancel(&self) -> Option<Vec<u8>>;
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum DriverEvent {
+    /// The server agreed to TLS: shake hands, then call `tls_ready`.
+    StartTls,
+    /// Logged in. Requests may be sent.
+    Opened(Response),
+    /// The login failed with an error of the server's.
+    Refused {
+        code: Arc<str>,
+        message: String,
+        response: Response,
+    },
+    /// The response to the oldest request under way. `Response::error_code` tells an error.
+    Answered(Response),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DriverError {
+    #[error("the server asks for {0}, which rehearsal does not speak")]
+    Authentication(String),
+    #[error(
+        "the server asks for a password and none is known for user {user:?}: put it into the target's URL, {variable} or {file}"
+    )]
+    NoPassword {
+        user: String,
+        variable: &'static str,
+        file: &'static str,
+    },
+    #[error(
+        "the server refused TLS: leave it out of the target's URL, or turn it on in the server"
+    )]
+    TlsRefused,
+    #[error("the server sent {what} at byte {offset} of the session")]
+    Violation { what: String, offset: u64 },
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
+
+/// One way in which two responses differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub kind: DifferenceKind,
+    /// Where in the answer: `row 3, column total`. Empty where it concerns the whole.
+    pub place: String,
+    pub expected: String,
+    pub observed: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DifferenceKind {
+    NewError,
+    VanishedError,
+    DifferentError,
+    RowCount,
+    AffectedRows,
+    ColumnNames,
+    ColumnTypes,
+    Values,
+    OrderOnly,
+    Warnings,
+    /// The session was lost, or the request was never answered.
+    Missing,
+}
+
+impl DifferenceKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            DifferenceKind::NewError => "new error",
+            DifferenceKind::VanishedError => "vanished error",
+            DifferenceKind::DifferentError => "different error",
+            DifferenceKind::RowCount => "row count",
+            DifferenceKind::AffectedRows => "affected rows",
+            DifferenceKind::ColumnNames => "column names",
+            DifferenceKind::ColumnTypes => "column types",
+            DifferenceKind::Values => "values",
+            DifferenceKind::OrderOnly => "order only",
+            DifferenceKind::Warnings => "warnings",
+            DifferenceKind::Missing => "missing",
+        }
+    }
+}
+
+/// A request for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The statement as the client sent it, where it is in the request's bytes.
+    pub statement: Option<String>,
+    pub parameters: Vec<String>,
+}
+
+/// A response for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+    /// Rows that are there but not in `rows`.
+    pub more_rows: u64,
+    /// Completion tags, errors and warnings, a line each.
+    pub messages: Vec<String>,
+    /// The body was over the cap, so that only its beginning is shown.
+    pub cut: bool,
+}

@@ -1,0 +1,1 @@
+//! Statements without their literals, and what their text alone tells.
