@@ -1,1 +1,6 @@
 //! Outcomes to comparison, statistics, report and gate.
+
+mod samples;
+mod stats;
+
+pub use samples::Summary;
