@@ -1,6 +1,7 @@
 //! Outcomes to comparison, statistics, report and gate.
 
 mod error;
+mod gate;
 mod inspect;
 mod join;
 mod samples;
@@ -10,6 +11,7 @@ mod table;
 mod testing;
 
 pub use error::{AnalyzeError, Which};
+pub use gate::{Gate, GateError};
 pub use inspect::{Inspection, inspect_rows};
 pub use samples::Summary;
 pub use table::Named;
