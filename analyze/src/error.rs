@@ -24,8 +24,8 @@ pub enum AnalyzeError {
         session: u64,
         seq: u32,
     },
-    #[error("{which} was recorded in a protocol that this build does not know: {protocol}")]
-    UnknownProtocol { which: Which, protocol: String },
+    #[error("session {session} speaks a protocol that this build does not know: {protocol}")]
+    UnknownProtocol { session: u64, protocol: String },
     #[error("cannot write the report as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
