@@ -1,1 +1,27 @@
 //! Recordings to outcomes.
+
+mod budget;
+mod clock;
+mod connect;
+mod engine;
+mod error;
+mod measure;
+mod options;
+mod pacer;
+mod password;
+mod progress;
+mod reason;
+mod schedule;
+mod session;
+mod stream;
+mod target;
+mod tls;
+mod worker;
+
+pub use error::ReplayError;
+pub use options::Options;
+pub use password::Environment;
+pub use progress::{Progress, Snapshot};
+pub use schedule::{Pace, Planned, Schedule};
+pub use target::{Target, TargetError};
+pub use tls::{TlsError, TlsMode};
