@@ -144,7 +144,12 @@ async fn tcp(worker: &Worker) -> Result<TcpStream, Failure> {
     let addresses = worker.shared.addresses.as_slice();
     let connected = TcpStream::connect(addresses).await;
     let ready = connected.and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp));
-    ready.map_err(|error| Failure::new(reason::CONNECT_FAILED, format!("connection failed: {error}")))
+    ready.map_err(|error| {
+        Failure::new(
+            reason::CONNECT_FAILED,
+            format!("connection failed: {error}"),
+        )
+    })
 }
 
 async fn start_tls(worker: &Worker, stream: Stream) -> Result<Stream, Failure> {

@@ -48,6 +48,8 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
     /// Not all of the recording was replayed.
     pub(crate) cut_short: bool,
+    /// The most that rows held at once.
+    pub(crate) peak_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +94,11 @@ where
             let measures = measures.clone();
             let work = move || worker::run(shared, index, inbox, outcomes, measures);
             let name = format!("replay-{index}");
-            workers.push(thread::Builder::new().name(name).spawn_scoped(scope, work)?);
+            workers.push(
+                thread::Builder::new()
+                    .name(name)
+                    .spawn_scoped(scope, work)?,
+            );
         }
         drop(outcome_in);
         let shared = &shared;
@@ -317,5 +323,6 @@ fn summarize(
         histograms,
         notes,
         cut_short: stopped || read.failed.is_some(),
+        peak_bytes: shared.budget.peak(),
     }
 }

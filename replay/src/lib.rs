@@ -15,6 +15,9 @@ mod schedule;
 mod session;
 mod stream;
 mod target;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod tls;
 mod worker;
 

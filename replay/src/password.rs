@@ -48,7 +48,9 @@ fn read_private(path: &Path) -> Result<Option<String>, String> {
     };
     let path_shown = path.display();
     if !metadata.is_file() {
-        return Err(format!("password file {path_shown} is passed over: it is not a plain file"));
+        return Err(format!(
+            "password file {path_shown} is passed over: it is not a plain file"
+        ));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(format!(
@@ -57,6 +59,8 @@ fn read_private(path: &Path) -> Result<Option<String>, String> {
     }
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) => Err(format!("password file {path_shown} is passed over: {error}")),
+        Err(error) => Err(format!(
+            "password file {path_shown} is passed over: {error}"
+        )),
     }
 }

@@ -101,10 +101,7 @@ impl Progress {
     }
 
     pub(crate) fn publish(&self, worker: usize, measures: &Measures) {
-        let mut all = self
-            .measures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() <= worker {
             all.resize(worker + 1, None);
         }
@@ -114,10 +111,7 @@ impl Progress {
     }
 
     fn measures(&self) -> Option<Measures> {
-        let all = self
-            .measures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts = all.iter().flatten();
         let mut sum = parts.next()?.clone();
         for part in parts {

@@ -113,6 +113,9 @@ impl Schedule {
 
 /// The opening of a connection that carries nothing but a cancel: it says no more than whom.
 pub(crate) fn only_cancels(opening: &Exchange) -> bool {
-    let named = opening.info.as_ref().is_some_and(|info| info.backend.is_some());
+    let named = opening
+        .info
+        .as_ref()
+        .is_some_and(|info| info.backend.is_some());
     named && opening.request.bytes.is_empty() && !opening.notes.contains(Notes::MID_STREAM)
 }

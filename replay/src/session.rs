@@ -87,14 +87,12 @@ async fn begin(
         })) => {
             let opened_at = response.last_byte_at;
             let outcome = at(Status::Ok, None, Some(response));
-            let session = row.session;
             worker.opened();
             worker.finish(job, outcome);
             let mut session = Session {
                 worker,
                 queue,
                 watch,
-                session,
                 driver,
                 stream,
                 flights: VecDeque::new(),
@@ -156,7 +154,6 @@ struct Session<'a> {
     worker: &'a Rc<Worker>,
     queue: &'a mut Queue,
     watch: &'a Watch,
-    session: u64,
     driver: Box<dyn Driver>,
     stream: Stream,
     /// Requests without an answer, the oldest first.
@@ -212,6 +209,10 @@ impl Session<'_> {
             }
             if let Poll::Ready(Err(error)) = self.write(cx) {
                 return Poll::Ready(self.broken(&error));
+            }
+            let close = self.held.as_ref().map(|job| &job.planned.row);
+            if close.is_some_and(|row| row.kind == Kind::Close && self.left_unanswered(row)) {
+                continue;
             }
             match ready!(self.read(cx)) {
                 Ok(0) => return Poll::Ready(End::Lost(reason::SESSION_LOST)),
@@ -273,10 +274,11 @@ impl Session<'_> {
         Taken::Done
     }
 
-    /// Did the recorded client leave without waiting for what is under way?
+    /// Is all sent, and did the recorded client leave without waiting for what is under way?
     fn left_unanswered(&self, close: &Exchange) -> bool {
         let last = self.flights.back().map(|flight| &flight.job.planned.row);
-        close.reason.as_deref() != Some("capture ended")
+        self.unsent == self.flights.len()
+            && close.reason.as_deref() != Some("capture ended")
             && last.is_some_and(|last| {
                 last.status == Status::Unanswered && !last.notes.contains(Notes::RESPONSE_GAP)
             })
@@ -479,7 +481,6 @@ impl Session<'_> {
             };
             self.worker.finish(job, outcome);
         }
-        tracing::trace!(session = self.session, "closed");
         reason::SESSION_LOST
     }
 }

@@ -65,7 +65,10 @@ impl Target {
                 known: known_schemes(protocols),
             })?;
         let host = decode(url.host_str().unwrap_or(""), "host")?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         if host.is_empty() {
             return Err(TargetError::NoHost);
         }
@@ -126,7 +129,10 @@ impl Target {
         login.tls = tls;
         if let (None, Some(text)) = (&login.password, &self.password_file) {
             let asked = Login {
-                user: login.user.clone().or(info.and_then(|info| info.user.clone())),
+                user: login
+                    .user
+                    .clone()
+                    .or(info.and_then(|info| info.user.clone())),
                 database: login
                     .database
                     .clone()

@@ -1,0 +1,5 @@
+//! The engine against a server in this process that speaks a protocol of lines.
+
+mod fake;
+mod faults;
+mod rules;
