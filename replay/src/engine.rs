@@ -19,7 +19,7 @@ use crate::pacer::{self, PacerReport};
 use crate::progress::Progress;
 use crate::schedule::{Pace, Schedule};
 use crate::tls;
-use crate::worker::{self, Job, Shared, WorkerReport};
+use crate::worker::{self, Batch, Job, Shared, WorkerReport};
 
 const BATCH_ROWS: usize = 64;
 /// Batches of outcomes between the workers and the writer.
@@ -138,16 +138,12 @@ fn share(
     stop: &Arc<AtomicBool>,
 ) -> Result<Shared, ReplayError> {
     let target = &options.target;
-    let addresses = target.resolve().map_err(|source| ReplayError::Resolve {
-        host: target.host.clone(),
-        source,
-    })?;
     Ok(Shared {
         clock: Clock::start(),
         target: target.clone(),
         tls: tls::config(target.tls, target.root_certificates.as_ref())?,
         without_tls: AtomicBool::new(false),
-        addresses,
+        addresses: target.addresses()?,
         limits: options.limits,
         connect_timeout: target.connect_timeout.unwrap_or(options.connect_timeout),
         request_timeout: options.request_timeout,
@@ -162,7 +158,7 @@ fn read<E: Error>(
     rows: impl Iterator<Item = Result<Exchange, E>>,
     shared: &Shared,
     pace: Pace,
-    batches: &Sender<Vec<Box<Job>>>,
+    batches: &Sender<Batch>,
 ) -> ReaderReport {
     clock::yield_to_others();
     let mut report = ReaderReport::default();
@@ -208,7 +204,7 @@ fn read<E: Error>(
 }
 
 fn write<S: Sink>(
-    outcomes: &Receiver<Vec<Box<Job>>>,
+    outcomes: &Receiver<Batch>,
     shared: &Shared,
     sink: &mut S,
 ) -> WriterReport<S::Error> {

@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
 
+use recording::StoreError;
+
 use crate::tls::TlsError;
 
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,8 @@ pub enum ReplayError {
         target: String,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("failed to start a thread: {0}")]

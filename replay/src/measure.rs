@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use hdrhistogram::{CreationError, Histogram};
 use recording::Exchange;
 
@@ -71,13 +68,11 @@ pub(crate) fn histogram() -> Result<Histogram<u64>, CreationError> {
     Histogram::new_with_bounds(1, LONGEST_NS, 3)
 }
 
-/// HdrHistogram's V2 format, deflated, in base64.
 pub(crate) fn encode(histogram: &Histogram<u64>) -> String {
-    let mut bytes = Vec::new();
-    match V2DeflateSerializer::new().serialize(histogram, &mut bytes) {
-        Ok(_) => BASE64_STANDARD.encode(bytes),
-        Err(_) => String::new(),
-    }
+    recording::encode_histogram(histogram).unwrap_or_else(|error| {
+        tracing::error!(%error, "a histogram is lost");
+        String::new()
+    })
 }
 
 fn merge(sum: &mut Histogram<u64>, part: &Histogram<u64>) {

@@ -64,3 +64,50 @@ fn read_private(path: &Path) -> Result<Option<String>, String> {
         )),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::tests::LINES;
+
+    fn find(url: &str, environment: Environment<'_>) -> (Target, Vec<String>) {
+        let mut target = Target::parse(url, &[&LINES]).unwrap();
+        let warnings = target.find_password(environment);
+        (target, warnings)
+    }
+
+    #[test]
+    fn the_url_goes_before_the_variable() {
+        let variable = |name: &str| (name == "LINESPASSWORD").then(|| "v".to_owned());
+        let (target, _) = find("lines://u:p@h", &variable);
+        assert_eq!(target.login.password.as_deref(), Some("p"));
+        let (target, _) = find("lines://u@h", &variable);
+        assert_eq!(target.login.password.as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_passed_over() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(".linespass");
+        fs::write(&path, "dana:filed\n").unwrap();
+        let home = home.path().display().to_string();
+        let environment = |name: &str| (name == "HOME").then(|| home.clone());
+
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let (target, warnings) = find("lines://dana@h", &environment);
+        assert!(warnings.is_empty());
+        assert_eq!(target.login.password, None);
+        let login = target.login_for(None, false);
+        assert_eq!(login.password.as_deref(), Some("filed"));
+
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let (target, warnings) = find("lines://dana@h", &environment);
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].ends_with("others may read it; chmod 0600 it"));
+        assert_eq!(target.login_for(None, false).password, None);
+    }
+}

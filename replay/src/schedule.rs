@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use recording::{Exchange, Kind, Notes, Timestamp};
 
+use crate::error::ReplayError;
 use crate::reason;
 
 /// How fast a recording is replayed.
@@ -14,6 +15,17 @@ pub enum Pace {
     Speed(f64),
     /// Each request as soon as what it waits for is done.
     Asap,
+}
+
+impl Pace {
+    pub(crate) fn check(self) -> Result<(), ReplayError> {
+        match self {
+            Pace::Speed(speed) if !(speed.is_finite() && speed > 0.0) => {
+                Err(ReplayError::Pace(speed))
+            }
+            Pace::Speed(_) | Pace::Asap => Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Display for Pace {
@@ -118,4 +130,82 @@ pub(crate) fn only_cancels(opening: &Exchange) -> bool {
         .as_ref()
         .is_some_and(|info| info.backend.is_some());
     named && opening.request.bytes.is_empty() && !opening.notes.contains(Notes::MID_STREAM)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tests::Tape;
+
+    fn planned(tape: Tape, pace: Pace) -> Vec<Planned> {
+        let mut schedule = Schedule::new(pace);
+        let rows = tape.rows.into_iter();
+        rows.map(|row| schedule.plan(row)).collect()
+    }
+
+    #[test]
+    fn times_are_those_of_the_recording_over_the_speed() {
+        let mut tape = Tape::default();
+        tape.open(1);
+        tape.say(1, "x").started_at = Timestamp(1_000_000_000 + 86_400_000_000_001);
+        let offsets = |pace| {
+            let rows = planned(tape.clone(), pace);
+            rows.iter().map(|row| row.offset).collect::<Vec<_>>()
+        };
+        let day = Duration::from_nanos(86_400_000_000_001);
+        assert_eq!(offsets(Pace::Speed(1.0)), [Some(Duration::ZERO), Some(day)]);
+        assert_eq!(
+            offsets(Pace::Speed(0.5)),
+            [Some(Duration::ZERO), Some(day * 2)]
+        );
+        assert_eq!(offsets(Pace::Asap), [None, None]);
+    }
+
+    #[test]
+    fn a_cancel_goes_to_the_newest_session_of_its_number() {
+        let mut tape = Tape::default();
+        tape.open(1);
+        tape.close(1);
+        tape.open(2).info.as_mut().unwrap().backend = Some(101);
+        tape.cancel(3, 1);
+        tape.close(2);
+        tape.cancel(4, 1);
+        let rows = planned(tape, Pace::Asap);
+        let cancels: Vec<_> = rows
+            .iter()
+            .filter(|planned| planned.row.kind == Kind::Cancel)
+            .map(|planned| (planned.queue, planned.unsendable))
+            .collect();
+        assert_eq!(cancels, [(2, None), (4, Some(reason::NOTHING_TO_CANCEL))]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_or_sent_before_its_time(
+            steps in prop::collection::vec((0u64..5, 0i64..1_000_000_000_000), 1..100),
+            speed in 0.01f64..100.0,
+        ) {
+            let mut tape = Tape::default();
+            let mut at = 0;
+            for (session, step) in steps {
+                at += step;
+                tape.say(session, "x").started_at = Timestamp(at);
+            }
+            let rows = tape.rows.clone();
+            let first = rows[0].started_at;
+            let mut before = Duration::ZERO;
+            for (planned, row) in planned(tape, Pace::Speed(speed)).iter().zip(&rows) {
+                prop_assert_eq!(&planned.row, row);
+                prop_assert_eq!(planned.queue, row.session);
+                let offset = planned.offset.unwrap();
+                prop_assert!(offset >= before);
+                let exact = (row.started_at - first).as_nanos() as f64 / speed;
+                prop_assert!((offset.as_nanos() as f64 - exact).abs() <= 0.5 + exact * 1e-12);
+                before = offset;
+            }
+        }
+    }
 }

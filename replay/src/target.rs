@@ -10,6 +10,7 @@ use protocol::{Login, Protocol};
 use recording::SessionInfo;
 use url::Url;
 
+use crate::error::ReplayError;
 use crate::tls::TlsMode;
 
 /// A server to replay against.
@@ -119,8 +120,14 @@ impl Target {
         Ok(())
     }
 
-    pub(crate) fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, ReplayError> {
+        let found = (self.host.as_str(), self.port).to_socket_addrs();
+        found
+            .map(Iterator::collect)
+            .map_err(|source| ReplayError::Resolve {
+                host: self.host.clone(),
+                source,
+            })
     }
 
     /// The login of a session that was recorded so.
@@ -240,4 +247,91 @@ fn decode(text: &str, what: &'static str) -> Result<String, TargetError> {
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::tests::LINES;
+
+    fn parse(text: &str) -> Result<Target, TargetError> {
+        Target::parse(text, &[&LINES])
+    }
+
+    #[test]
+    fn reads_every_part_of_a_url() {
+        let url = "line://da%20na:s%2Fecret@[::1]:99/the%2Fbase?sslmode=verify-full&sslrootcert=/r.pem&connect_timeout=3";
+        let target = parse(url).unwrap();
+        assert_eq!((target.host.as_str(), target.port), ("::1", 99));
+        assert_eq!(target.login.user.as_deref(), Some("da na"));
+        assert_eq!(target.login.password.as_deref(), Some("s/ecret"));
+        assert_eq!(target.login.database.as_deref(), Some("the/base"));
+        assert_eq!((target.tls, target.login.tls), (TlsMode::VerifyFull, true));
+        assert_eq!(target.root_certificates, Some("/r.pem".into()));
+        assert_eq!(target.connect_timeout, Some(Duration::from_secs(3)));
+        assert_eq!(target.to_string(), "lines://da na@[::1]:99/the/base");
+        assert!(!format!("{target:?}").contains("ecret"));
+    }
+
+    #[test]
+    fn what_is_not_said_is_left_to_the_recording() {
+        let target = parse("lines://db.example").unwrap();
+        assert_eq!((target.port, target.tls), (7, TlsMode::Prefer));
+        assert_eq!((&target.login.user, &target.login.database), (&None, &None));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let errors = [
+            (
+                "mysql://h",
+                "no protocol has the URL scheme \"mysql\": try lines://",
+            ),
+            ("lines:///base", "the target's URL names no host"),
+            (
+                "lines://h?sslmode=maybe",
+                "the target's URL has sslmode=\"maybe\": say disable, prefer, require, verify-ca or verify-full",
+            ),
+            (
+                "lines://h?options=-c",
+                "the target's URL has the parameter \"options\", which rehearsal does not know: it knows sslmode, sslrootcert and connect_timeout",
+            ),
+            (
+                "lines://h?application_name=x",
+                "the target's URL has the parameter \"application_name\", which rehearsal does not know: sessions keep the name that was recorded",
+            ),
+            (
+                "lines://u:secret@h:x",
+                "\"lines://...@h:x\" is not a URL: invalid port number",
+            ),
+        ];
+        for (url, expected) in errors {
+            assert_eq!(parse(url).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn knows_the_captured_server_by_any_of_its_names() {
+        let captured: Vec<SocketAddr> = vec!["127.0.0.1:55432".parse().unwrap()];
+        let refused = |url: &str, allowed| {
+            let target = parse(url).unwrap();
+            let resolved = target.addresses().unwrap();
+            captured_endpoint(&target, &resolved, &captured, allowed)
+        };
+        for url in [
+            "lines://localhost:55432",
+            "lines://[::1]:55432",
+            "lines://127.0.0.1:55432",
+            "lines://[::ffff:127.0.0.1]:55432",
+        ] {
+            assert_eq!(refused(url, None), Some(captured[0]), "{url}");
+            assert_eq!(refused(url, Some("127.0.0.1:5432")), Some(captured[0]));
+            assert_eq!(refused(url, Some("127.0.0.1:55432")), None);
+        }
+        assert_eq!(refused("lines://127.0.0.1:55433", None), None);
+        assert_eq!(refused("lines://192.0.2.1:55432", None), None);
+        let named = Some("localhost:55432");
+        assert_eq!(refused("lines://localhost:55432", named), None);
+    }
 }

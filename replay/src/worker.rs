@@ -60,6 +60,10 @@ pub(crate) struct Job {
     pub(crate) cost: usize,
 }
 
+/// Boxed, for a job changes hands four times.
+#[allow(clippy::vec_box)]
+pub(crate) type Batch = Vec<Box<Job>>;
+
 pub(crate) type Queue = UnboundedReceiver<Box<Job>>;
 
 /// What became of a row.
@@ -77,7 +81,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     index: usize,
-    outcomes: Sender<Vec<Box<Job>>>,
+    outcomes: Sender<Batch>,
     book: RefCell<Book>,
     pub(crate) read_buffer: RefCell<Vec<u8>>,
     watches: RefCell<Vec<Rc<Watch>>>,
@@ -87,7 +91,7 @@ pub(crate) struct Worker {
 
 #[derive(Debug)]
 struct Book {
-    batch: Vec<Box<Job>>,
+    batch: Batch,
     batch_bytes: usize,
     counts: Counts,
     report: WorkerReport,
@@ -109,7 +113,7 @@ pub(crate) fn run(
     shared: Arc<Shared>,
     index: usize,
     mut inbox: UnboundedReceiver<Queue>,
-    outcomes: Sender<Vec<Box<Job>>>,
+    outcomes: Sender<Batch>,
     measures: Measures,
 ) -> std::io::Result<WorkerReport> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,7 +150,7 @@ impl Worker {
     fn new(
         shared: Arc<Shared>,
         index: usize,
-        outcomes: Sender<Vec<Box<Job>>>,
+        outcomes: Sender<Batch>,
         measures: Measures,
     ) -> Worker {
         Worker {

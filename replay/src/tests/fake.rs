@@ -256,7 +256,7 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
 }
 
 /// Makes recordings by hand: a row a millisecond.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Tape {
     pub(crate) rows: Vec<Exchange>,
     seqs: HashMap<u64, u32>,

@@ -3,3 +3,5 @@
 mod fake;
 mod faults;
 mod rules;
+
+pub(crate) use fake::{LINES, Tape};
