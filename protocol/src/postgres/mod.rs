@@ -1,0 +1,5 @@
+//! PostgreSQL, protocol 3: <https://www.postgresql.org/docs/current/protocol.html>
+
+mod messages;
+mod response;
+mod secrets;
