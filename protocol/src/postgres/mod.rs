@@ -1,5 +1,6 @@
 //! PostgreSQL, protocol 3: <https://www.postgresql.org/docs/current/protocol.html>
 
+mod auth;
 mod messages;
 mod response;
 mod secrets;
