@@ -11,4 +11,4 @@ pub use exchange::{
     Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Transaction,
 };
 pub use ledger::{Account, Ledger};
-pub use time::Timestamp;
+pub use time::{Timestamp, civil};
