@@ -5,3 +5,4 @@ mod driver;
 mod messages;
 mod response;
 mod secrets;
+mod values;
