@@ -9,9 +9,11 @@ pub(crate) mod frontend;
 mod encode;
 mod framing;
 mod lists;
+mod split;
 mod startup;
 
 pub(crate) use encode::Encode;
 pub(crate) use framing::{Frame, FrameError, Framer};
 pub(crate) use lists::{Columns, Fields, Formats, Oids, Values};
+pub(crate) use split::Messages;
 pub(crate) use startup::{CANCEL, GSS_ENCRYPTION, SSL, Secret, Startup};
