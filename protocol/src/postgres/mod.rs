@@ -4,3 +4,5 @@ mod decoder;
 mod messages;
 mod response;
 mod secrets;
+#[cfg(test)]
+mod testing;

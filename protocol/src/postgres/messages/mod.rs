@@ -10,6 +10,8 @@ mod encode;
 mod framing;
 mod lists;
 mod startup;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use encode::Encode;
 pub(crate) use framing::{Frame, FrameError, Framer};
