@@ -7,3 +7,5 @@ mod messages;
 mod response;
 mod secrets;
 mod values;
+#[cfg(test)]
+mod testing;
