@@ -427,3 +427,6 @@ fn notices(response: &Response) -> Vec<Notice> {
     });
     notices.collect()
 }
+
+#[cfg(test)]
+mod tests;
