@@ -2,16 +2,23 @@
 //!
 //! ```text
 //!  source ─► packet ─► flow ─► session ─► rows
-//!  (reader thread)     (workers, by flow)  (writer thread)
+//!  (reader threads)    (workers, by flow)  (writer thread)
 //! ```
 
 #![deny(clippy::indexing_slicing)]
 
 mod flow;
+mod options;
 mod packet;
+mod pipeline;
 mod ports;
 mod session;
 mod source;
+mod splitter;
 mod worker;
 
+pub use options::{Options, Source};
+pub use pipeline::{CaptureError, Progress, Sink, run};
 pub use ports::Ports;
+pub use source::{FileError, LiveError, LiveOptions};
+pub use worker::Bounds;

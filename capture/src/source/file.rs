@@ -179,6 +179,11 @@ impl PacketFile {
         }
     }
 
+    /// Must the input be read for the next packet?
+    pub fn is_drained(&self) -> bool {
+        self.buffer.ahead().is_empty()
+    }
+
     /// What a torn tail or damage cost, for people.
     pub fn left_out(&self) -> Option<&str> {
         self.left_out.as_deref()

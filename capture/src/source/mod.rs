@@ -3,9 +3,11 @@
 mod buffer;
 mod classic;
 mod file;
+mod live;
 mod pcapng;
 
-pub use file::{FileError, PacketFile};
+pub use file::{FULL_SNAPLEN, FileError, PacketFile};
+pub use live::{Live, LiveError, LiveOptions, READ_TIMEOUT_MS};
 
 use recording::Timestamp;
 
