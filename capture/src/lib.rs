@@ -18,7 +18,7 @@ mod splitter;
 mod worker;
 
 pub use options::{Options, Source};
-pub use pipeline::{CaptureError, Progress, Sink, run};
+pub use pipeline::{CaptureError, Progress, Sink, Summary, run, run_into};
 pub use ports::Ports;
 pub use source::{FileError, LiveError, LiveOptions};
 pub use worker::Bounds;

@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::Limits;
+use recording::WriterOptions;
 
 use crate::ports::Ports;
 use crate::source::LiveOptions;
@@ -38,6 +40,7 @@ pub struct Options {
     pub live: LiveOptions,
     /// Threads that reassemble and decode.
     pub workers: usize,
+    pub writer: WriterOptions,
     /// How long to listen to interfaces.
     pub duration: Option<Duration>,
 }
@@ -52,14 +55,25 @@ impl Options {
             bounds: Bounds::default(),
             live: LiveOptions::default(),
             workers: cores.saturating_sub(1).clamp(1, 4),
+            writer: WriterOptions::default(),
             duration: None,
         }
+    }
+
+    /// Names of the protocols.
+    pub fn protocols(&self) -> Vec<String> {
+        let names: BTreeSet<&str> = self.ports.iter().map(|(_, it)| it.name()).collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// The sources and ports, for the manifest.
     pub fn source(&self) -> String {
         let sources: Vec<String> = self.sources.iter().map(Source::to_string).collect();
-        let ports: Vec<String> = self.ports.iter().map(|(port, _)| port.to_string()).collect();
+        let ports: Vec<String> = self
+            .ports
+            .iter()
+            .map(|(port, _)| port.to_string())
+            .collect();
         format!("{}, port {}", sources.join(" and "), ports.join(" and "))
     }
 }

@@ -1,17 +1,19 @@
 //! The threads of a capture, the channels between them, and its clock.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use recording::{Exchange, Kind, Ledger, Status, Timestamp};
+use recording::{
+    ContentKind, Exchange, Kind, Ledger, Manifest, Status, StoreError, Timestamp, Writer,
+};
 
 use crate::options::{Options, Source};
 use crate::source::{FULL_SNAPLEN, FileError, Live, LiveError, PacketFile, READ_TIMEOUT_MS};
@@ -36,7 +38,7 @@ pub enum CaptureError {
     Live(#[from] LiveError),
     /// Nothing more was kept after it.
     #[error("failed to write the recording: {0}")]
-    Write(Box<dyn Error + Send + Sync>),
+    Write(#[from] StoreError),
     #[error("nothing to capture: no {0} given")]
     Nothing(&'static str),
     #[error("a thread of the capture panicked")]
@@ -45,14 +47,26 @@ pub enum CaptureError {
 
 /// Takes the rows.
 pub trait Sink: Send {
-    fn push(&mut self, row: Exchange) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn push(&mut self, row: Exchange) -> Result<(), StoreError>;
 
     /// Comes several times a second.
-    fn tick(
-        &mut self,
-        now: Instant,
-        progress: &Progress,
-    ) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn tick(&mut self, now: Instant, progress: &Progress) -> Result<(), StoreError>;
+}
+
+impl Sink for Writer {
+    fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
+        Writer::push(self, row)
+    }
+
+    fn tick(&mut self, now: Instant, progress: &Progress) -> Result<(), StoreError> {
+        describe(self.manifest_mut(), progress);
+        Writer::tick(self, now)
+    }
+}
+
+fn describe(manifest: &mut Manifest, progress: &Progress) {
+    manifest.ledger = progress.ledger.clone();
+    manifest.servers = progress.servers.iter().copied().collect();
 }
 
 /// How far a capture is.
@@ -115,13 +129,48 @@ impl Reporter {
 
     fn tell(&self, progress: Progress) {
         // It fails only where the writer panicked, which is told at the end.
-        let _ = self.writer.send(Message::Part(self.part, Box::new(progress)));
+        let _ = self
+            .writer
+            .send(Message::Part(self.part, Box::new(progress)));
     }
 }
 
-/// Captures until the sources end or `stop` is set, and returns what became of it. After an error
-/// the rest is still accounted for.
+/// What a capture came to.
+#[derive(Debug)]
+pub struct Summary {
+    pub manifest: Manifest,
+    pub progress: Progress,
+    /// A source failed. The recording has all that came before.
+    pub interrupted: Option<CaptureError>,
+}
+
+/// Captures into a new recording at `dir`, until the sources end or `stop` is set.
 pub fn run(
+    options: &Options,
+    dir: &Path,
+    stop: &AtomicBool,
+    observer: &(dyn Fn(&Progress) + Sync),
+) -> Result<Summary, CaptureError> {
+    let inputs = open(options)?;
+    let mut manifest = Manifest::new(ContentKind::Recording, now());
+    manifest.source = options.source();
+    manifest.protocols = options.protocols();
+    let mut writer = Writer::create(dir, manifest, options.writer.clone())?;
+    let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
+    let interrupted = match outcome {
+        Err(CaptureError::Write(error)) => return Err(error.into()),
+        outcome => outcome.err(),
+    };
+    describe(writer.manifest_mut(), &progress);
+    Ok(Summary {
+        manifest: writer.finish()?,
+        progress,
+        interrupted,
+    })
+}
+
+/// Captures into a sink. After an error the rest is still accounted for.
+pub fn run_into(
     options: &Options,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
@@ -405,7 +454,10 @@ fn reader_progress(
     let ledger = splitter.ledger(drops);
     let lost = |name: &str| {
         let packets = ledger.account("packets");
-        packets.and_then(|it| it.lost.get(name)).copied().unwrap_or(0)
+        packets
+            .and_then(|it| it.lost.get(name))
+            .copied()
+            .unwrap_or(0)
     };
     let dropped = lost("kernel drop");
     if dropped > 0 {
@@ -511,7 +563,7 @@ fn write(
                         && let Err(error) = sink.push(row)
                     {
                         control.halt.store(true, Ordering::Relaxed);
-                        outcome = Err(CaptureError::Write(error));
+                        outcome = Err(error.into());
                     }
                     written.row(fate, outcome.is_ok());
                 }
@@ -533,7 +585,7 @@ fn write(
                 && let Err(error) = sink.tick(ticked, &progress)
             {
                 control.halt.store(true, Ordering::Relaxed);
-                outcome = Err(CaptureError::Write(error));
+                outcome = Err(error.into());
             }
             observer(&progress);
         }

@@ -149,11 +149,6 @@ impl Session {
         }
     }
 
-    /// Bytes that the decoder holds, when last asked.
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
     fn sign(&mut self, from: usize, out: &mut Output) {
         for row in out.rows.iter_mut().skip(from) {
             row.session = self.number;

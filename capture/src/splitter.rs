@@ -95,7 +95,10 @@ impl Splitter {
             ports,
             seed,
             dissector: Dissector::new(),
-            lanes: lanes.into_iter().map(|lane| (lane, Batch::default())).collect(),
+            lanes: lanes
+                .into_iter()
+                .map(|lane| (lane, Batch::default()))
+                .collect(),
             shed,
             packets: 0,
             last_at: Timestamp::default(),
@@ -106,12 +109,9 @@ impl Splitter {
     pub fn packet(&mut self, packet: Packet<'_>) {
         self.packets += 1;
         self.last_at = packet.at;
-        let dissected = self.dissector.dissect(
-            packet.link_type,
-            packet.bytes,
-            packet.wire_len,
-            packet.at,
-        );
+        let dissected =
+            self.dissector
+                .dissect(packet.link_type, packet.bytes, packet.wire_len, packet.at);
         match dissected {
             Dissected::Segment(segment, payload) => {
                 let (from, to) = (segment.source.port, segment.destination.port);

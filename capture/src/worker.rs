@@ -138,9 +138,7 @@ impl Worker {
                     self.end(&key, "port reused");
                     true
                 } else {
-                    flow.over
-                        && segment.payload_len > 0
-                        && flow.connection.is_far(side, segment)
+                    flow.over && segment.payload_len > 0 && flow.connection.is_far(side, segment)
                 }
             }
         };
@@ -240,7 +238,13 @@ impl Worker {
         }
         match state {
             State::Open => {
-                let class = if is_silent { Class::Silent } else { Class::Open };
+                let class = if flow.connection.is_ending() {
+                    Class::Closed
+                } else if is_silent {
+                    Class::Silent
+                } else {
+                    Class::Open
+                };
                 self.table.touch(key, class, at);
             }
             State::Closed(reason) => {
@@ -268,13 +272,23 @@ impl Worker {
         flow.connection.flush(at, &mut reading);
         self.waiting -= waiting;
         self.out.stream.seen += flow.connection.span() - span;
-        flow.session.close(reason, &mut self.out);
+        let ending = flow.connection.is_ending();
+        flow.session
+            .close(if ending { "fin" } else { reason }, &mut self.out);
     }
 
     fn make_room(&mut self) {
         for (class, most, reason) in [
-            (Class::Closed, self.bounds.closed_flows, ""),
-            (Class::Silent, self.bounds.silent_flows, "too many connections"),
+            (
+                Class::Closed,
+                self.bounds.closed_flows,
+                "too many connections",
+            ),
+            (
+                Class::Silent,
+                self.bounds.silent_flows,
+                "too many connections",
+            ),
             (Class::Open, self.bounds.open_flows, "too many connections"),
         ] {
             while self.table.len(class) >= most.max(1) {

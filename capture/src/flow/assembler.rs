@@ -152,10 +152,9 @@ impl Assembler {
         let mut at = start.max(self.next);
         let mut index = self.held.partition_point(|held| held.end() <= at);
         while at < end {
-            let (held_start, held_end) = self
-                .held
-                .get(index)
-                .map_or((end, end), |held| (held.start.min(end), held.end().min(end)));
+            let (held_start, held_end) = self.held.get(index).map_or((end, end), |held| {
+                (held.start.min(end), held.end().min(end))
+            });
             if at < held_start {
                 let new = part(at, held_start);
                 let cut = held_start - at - new.len() as i64;
@@ -353,7 +352,10 @@ mod tests {
         let mut assembler = Assembler::new(0);
         assembler.insert(0, b"abc", 10, 0);
         let held = assembler.pop().expect("due");
-        assert_eq!((held.bytes.as_slice(), held.cut, held.end()), (&b"abc"[..], 7, 10));
+        assert_eq!(
+            (held.bytes.as_slice(), held.cut, held.end()),
+            (&b"abc"[..], 7, 10)
+        );
         assert_eq!(assembler.skip_to(held.end()), 7);
     }
 
@@ -376,6 +378,12 @@ mod tests {
         assembler.insert(0, b"abc", 3, 0);
         while assembler.pop().is_some() {}
         let probe = assembler.insert(2, b"\0", 1, 0);
-        assert_eq!(probe, Inserted { keep_alive: 1, ..Inserted::default() });
+        assert_eq!(
+            probe,
+            Inserted {
+                keep_alive: 1,
+                ..Inserted::default()
+            }
+        );
     }
 }

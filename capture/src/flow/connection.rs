@@ -120,6 +120,8 @@ impl Direction {
             Some(start) if start <= next => None,
             Some(start) if acked > next => Some((start.min(acked), true)),
             Some(start) => Some((start, false)),
+            // One byte more than is known, and nothing after it: an end that was not captured.
+            None if acked == next + 1 && self.fin.is_none() => None,
             None if acked > next => Some((acked, true)),
             None => self.fin.filter(|fin| *fin > next).map(|fin| (fin, false)),
         }
@@ -175,6 +177,11 @@ impl Connection {
         }
     }
 
+    /// Have both ends said that they are done? A hole may still be waited for.
+    pub fn is_ending(&self) -> bool {
+        self.client.fin.is_some() && self.server.fin.is_some()
+    }
+
     /// Takes a segment. `at` never steps back.
     pub fn segment(
         &mut self,
@@ -184,6 +191,10 @@ impl Connection {
         at: Timestamp,
         out: &mut impl Delivery,
     ) -> State {
+        if self.client.hole_since.is_some() || self.server.hole_since.is_some() {
+            // What has waited long enough comes before this segment.
+            self.settle(at, out);
+        }
         let flags = segment.flags;
         let (sender, receiver) = self.directions(from);
         sender.seen = true;
@@ -217,9 +228,7 @@ impl Connection {
         if segment.payload_len > 0 || flags.fin() {
             let seq = segment.seq.wrapping_add(flags.syn().into());
             let reached = receiver.reached(after);
-            let assembler = sender
-                .assembler
-                .get_or_insert_with(|| Assembler::new(seq));
+            let assembler = sender.assembler.get_or_insert_with(|| Assembler::new(seq));
             let start = assembler.offset(seq);
             if flags.fin() {
                 sender
@@ -352,6 +361,3 @@ impl Connection {
         missing > 0
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -253,8 +253,14 @@ mod tests {
     #[test]
     fn both_directions_have_one_key() {
         let mut segment = Segment {
-            source: Endpoint { address: [1; 16], port: 9 },
-            destination: Endpoint { address: [2; 16], port: 5432 },
+            source: Endpoint {
+                address: [1; 16],
+                port: 9,
+            },
+            destination: Endpoint {
+                address: [2; 16],
+                port: 5432,
+            },
             network: 3,
             seq: 0,
             ack: 0,

@@ -54,10 +54,6 @@ impl<'a> Cursor<'a> {
         Ok(*bytes)
     }
 
-    pub fn u8(&mut self) -> Result<u8, &'static str> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
     pub fn u16(&mut self) -> Result<u16, &'static str> {
         self.take().map(u16::from_be_bytes)
     }

@@ -154,6 +154,3 @@ impl Dissector {
         self.fragments.finish()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -65,7 +65,9 @@ impl Classic {
         }
         buffer.consume(RECORD + len);
         Ok(Some(Record {
-            at: Timestamp(i64::from(read(seconds)) * 1_000_000_000 + i64::from(read(fraction)) * self.unit),
+            at: Timestamp(
+                i64::from(read(seconds)) * 1_000_000_000 + i64::from(read(fraction)) * self.unit,
+            ),
             link_type: self.link_type,
             wire_len: read(wire),
             len,

@@ -218,6 +218,3 @@ impl Read for Rest {
         Ok(len)
     }
 }
-
-#[cfg(test)]
-mod tests;
