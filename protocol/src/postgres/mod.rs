@@ -1,0 +1,8 @@
+//! PostgreSQL, protocol 3: <https://www.postgresql.org/docs/current/protocol.html>
+
+mod auth;
+mod driver;
+mod messages;
+mod response;
+mod secrets;
+mod values;
