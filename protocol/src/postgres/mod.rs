@@ -1,6 +1,7 @@
 //! PostgreSQL, protocol 3: <https://www.postgresql.org/docs/current/protocol.html>
 
 mod auth;
+mod decoder;
 mod driver;
 mod messages;
 mod response;

@@ -83,8 +83,13 @@ impl Assembler {
                 }
                 return Ok(None);
             }
-            Frame::Damaged { len, .. } => {
+            Frame::Damaged { tag, len } => {
                 self.response.wire_len += len;
+                match tag {
+                    b'C' => self.complete(),
+                    b'E' => self.fail(b""),
+                    _ => {}
+                }
                 return Ok(None);
             }
         };
@@ -101,13 +106,7 @@ impl Assembler {
                 self.complete();
             }
             Message::EmptyQueryResponse | Message::PortalSuspended => self.complete(),
-            Message::Error(fields) => {
-                if self.response.error_code.is_none() {
-                    let code = fields.get(b'C').unwrap_or_default();
-                    self.response.error_code = Some(String::from_utf8_lossy(code).into());
-                }
-                self.complete();
-            }
+            Message::Error(fields) => self.fail(fields.get(b'C').unwrap_or_default()),
             Message::ReadyForQuery(transaction) => self.response.transaction = *transaction,
             _ => {}
         }
@@ -144,6 +143,13 @@ impl Assembler {
     pub(crate) fn finish(mut self) -> Response {
         self.describe();
         self.response
+    }
+
+    fn fail(&mut self, code: &[u8]) {
+        if self.response.error_code.is_none() {
+            self.response.error_code = Some(String::from_utf8_lossy(code).into());
+        }
+        self.complete();
     }
 
     fn complete(&mut self) {

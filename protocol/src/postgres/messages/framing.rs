@@ -1,8 +1,12 @@
 //! <https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-MESSAGE-CONCEPTS>
 
+use std::fmt;
+
 /// What the server refuses to read is not believed either.
 const MAX_LEN: u32 = 0x3fff_ffff;
 const MAX_STARTUP_LEN: u32 = 10_000;
+/// A head, and a little more.
+const MIN_CAP: usize = 64;
 /// A carry buffer that grew beyond this is given back after use.
 const KEEP_CAPACITY: usize = 16 << 10;
 
@@ -28,6 +32,14 @@ impl Frame<'_> {
             Frame::Whole { tag, .. } | Frame::Part { tag, .. } | Frame::Damaged { tag, .. } => *tag,
         }
     }
+
+    /// Bytes on the wire.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Frame::Whole { bytes, .. } | Frame::Part { bytes, .. } => bytes.len() as u64,
+            Frame::Damaged { len, .. } => *len,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +52,6 @@ pub(crate) struct FrameError {
 
 /// Cuts one side's bytes into messages. Copies only a message that comes in pieces, and holds at
 /// most `cap` bytes of it.
-#[derive(Debug)]
 pub(crate) struct Framer {
     cap: usize,
     tagged: bool,
@@ -68,7 +79,7 @@ struct Head {
 impl Framer {
     pub(crate) fn new(cap: usize) -> Framer {
         Framer {
-            cap,
+            cap: cap.max(MIN_CAP),
             tagged: true,
             carry: Vec::new(),
             delivered: false,
@@ -244,6 +255,17 @@ impl Framer {
                 self.carry = Vec::new();
             }
         }
+    }
+}
+
+impl fmt::Debug for Framer {
+    /// Without the bytes: they may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Framer")
+            .field("carry", &self.carry.len())
+            .field("mode", &self.mode)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
     }
 }
 
