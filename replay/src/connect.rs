@@ -89,7 +89,12 @@ async fn attempt(worker: &Worker, opening: &Exchange, tls: bool) -> Result<Conne
     let login = shared.target.login_for(opening.info.as_deref(), tls);
     let mut driver = shared.target.protocol.driver(login, shared.limits);
     let mut out = Vec::new();
-    driver.open(opening, &mut out)?;
+    if let Err(error) = driver.open(opening, &mut out) {
+        return Err(Failure {
+            status: Status::Skipped,
+            ..error.into()
+        });
+    }
     let mut stream = Stream::Plain(tcp(worker).await?);
     let mut bytes = vec![0; READ_BUFFER];
     let mut events = Vec::new();
