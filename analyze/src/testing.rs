@@ -261,6 +261,10 @@ impl Change for Exchange {
             ready_at: self.started_at,
             sent_at: Timestamp(self.started_at.0 + late * 1_000),
         });
+        if let Some(response) = &mut self.response {
+            response.first_byte_at.0 += late * 1_000;
+            response.last_byte_at.0 += late * 1_000;
+        }
         self
     }
 }
