@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
-use recording::{Exchange, Kind, Ledger, Notes, Status, Timestamp};
+use recording::{
+    ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, StoreError, Timestamp,
+};
 use serde::Serialize;
 
 use crate::samples::{Samples, Summary};
@@ -180,8 +182,34 @@ impl Totals {
     }
 }
 
-/// Counts what the rows hold. What is not in the rows (the manifest's part) is left empty.
-pub fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
+/// Sums up a recording or a run. Reads it once, in bounded memory.
+pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
+    let manifest = recording.manifest();
+    let counted = inspect_rows(recording.rows()?)?;
+    Ok(Inspection {
+        id: manifest.id.clone(),
+        kind: match manifest.kind {
+            ContentKind::Recording => "recording".to_owned(),
+            ContentKind::Run => "run".to_owned(),
+        },
+        tool: manifest.tool.clone(),
+        created_at: manifest.created_at.to_string(),
+        source: manifest.source.clone(),
+        servers: manifest
+            .servers
+            .iter()
+            .map(|server| server.to_string())
+            .collect(),
+        complete: manifest.complete,
+        ledger: manifest.ledger.clone(),
+        // After the rows, for only then it is known.
+        left_out: recording.left_out(),
+        ..counted
+    })
+}
+
+/// What is not in the rows (the manifest's part) is left empty.
+fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
     let mut counter = Counter::new();
     for row in rows {
         counter.add(&row?);
