@@ -553,4 +553,4 @@ fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -388,7 +388,7 @@ mod tests {
         inspect_rows(rows.into_iter().map(Ok::<_, Infallible>)).expect("rows")
     }
 
-    pub(crate) fn day() -> Inspection {
+    fn day() -> Inspection {
         let mut encrypted = testing::open(3);
         encrypted.notes.add(Notes::ENCRYPTED);
         let mut canceller = testing::open(4);
@@ -414,7 +414,19 @@ mod tests {
             testing::close(1, 6),
         ];
         rows.sort_by_key(Exchange::order);
-        inspect(rows)
+        let mut ledger = Ledger::default();
+        let packets = ledger.account_mut("packets");
+        (packets.seen, packets.kept) = (1_204, 1_200);
+        packets.lose("kernel drop", 4);
+        Inspection {
+            id: "5f0c33e8a1b2c3d4".to_owned(),
+            kind: "recording".to_owned(),
+            tool: "rehearsal 0.1.0".to_owned(),
+            created_at: "2026-03-02T08:00:00.000Z".to_owned(),
+            source: "interface lo, port 5432".to_owned(),
+            ledger,
+            ..inspect(rows)
+        }
     }
 
     #[test]
@@ -428,6 +440,9 @@ mod tests {
         assert_eq!(day.totals.rows, 4);
         assert_eq!(day.by_session.len(), 3);
         insta::assert_json_snapshot!(day);
+        let text = crate::report::inspection(&day);
+        assert!(text.lines().all(|line| line.chars().count() <= 100));
+        insta::assert_snapshot!("terminal", text);
     }
 
     #[test]
