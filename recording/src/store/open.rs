@@ -164,7 +164,7 @@ pub struct OpenSegment {
     /// Kept, so that a writer that seals the segment does not take it from under its reader.
     file: File,
     /// Of the whole batches.
-    bytes: usize,
+    pub bytes: usize,
     /// The earliest `started_at`.
     pub first: Timestamp,
     /// What stands behind the whole batches, if anything.
@@ -193,7 +193,7 @@ impl OpenSegment {
             first: Timestamp(first.min().unwrap_or(i64::MAX)),
             left_out: (lost > 0).then(|| {
                 let name = path.file_name().unwrap_or(path.as_os_str()).display();
-                let trouble = trouble.unwrap_or_else(|| "no whole batch".to_owned());
+                let trouble = trouble.unwrap_or_else(|| "not a whole batch".to_owned());
                 format!("{name}: the last {lost} bytes, from offset {bytes}: {trouble}")
             }),
         })
