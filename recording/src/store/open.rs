@@ -136,7 +136,7 @@ impl Framed {
 }
 
 /// Where the whole batches in the stream end: what lies behind the last is torn or damaged.
-fn whole_batches(bytes: &[u8]) -> Vec<usize> {
+pub fn whole_batches(bytes: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();
     let (mut begin, mut at) = (0, 0);
     while let Some(message) = Framed::read(bytes, at) {
@@ -164,7 +164,7 @@ pub struct OpenSegment {
     /// Kept, so that a writer that seals the segment does not take it from under its reader.
     file: File,
     /// Of the whole batches.
-    pub bytes: usize,
+    bytes: usize,
     /// The earliest `started_at`.
     pub first: Timestamp,
     /// What stands behind the whole batches, if anything.

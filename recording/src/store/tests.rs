@@ -10,7 +10,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::error::StoreError;
 use super::files::{open_name, sealed_name};
-use super::open::OpenSegment;
+use super::open::whole_batches;
 use super::testing::{exchanges, plain};
 use super::{Recording, Writer, WriterOptions};
 use crate::{ContentKind, Exchange, Manifest, Timestamp};
@@ -154,19 +154,20 @@ fn a_torn_open_segment_gives_its_whole_batches() {
     let (_parent, dir) = open(&rows, 2);
     let path = dir.join(open_name(0));
     let bytes = fs::read(&path).unwrap();
-    let mut whole = 0;
-    let mut seen = Vec::new();
+    let ends = whole_batches(&bytes);
+    assert_eq!(ends.len(), 2);
     for end in 0..=bytes.len() {
-        fs::write(&path, &bytes[..end]).unwrap();
-        let segment = OpenSegment::read(&path).unwrap();
-        assert_eq!(segment.left_out.is_none(), segment.bytes == end, "at {end}");
-        if segment.bytes != whole {
-            whole = segment.bytes;
-            seen.push(read(&dir));
-        }
+        let whole = ends.iter().filter(|whole| **whole <= end).count();
+        assert_eq!(whole_batches(&bytes[..end]), ends[..whole], "at {end}");
     }
-    let batches = [2, 4].map(|count| (rows[..count].to_vec(), Vec::new()));
-    assert_eq!(seen, batches);
+    let near = ends.iter().flat_map(|end| [end - 1, *end, end + 1]);
+    for end in near.filter(|end| *end <= bytes.len()) {
+        fs::write(&path, &bytes[..end]).unwrap();
+        let whole = ends.iter().filter(|whole| **whole <= end).count();
+        let (read, left_out) = read(&dir);
+        assert_eq!(read, rows[..2 * whole], "at {end}");
+        assert_eq!(left_out.is_empty(), ends.contains(&end), "at {end}");
+    }
 }
 
 #[test]
