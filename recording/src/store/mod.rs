@@ -7,6 +7,7 @@ mod files;
 mod histogram;
 mod manifest;
 mod open;
+mod pages;
 mod recording;
 mod rows;
 mod schema;

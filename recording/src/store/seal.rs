@@ -24,7 +24,7 @@ pub const FORMAT_KEY: &str = "rehearsal.format";
 pub const BLOCKS_KEY: &str = "rehearsal.blocks";
 
 /// Rows of a block, a Parquet row group: what one damaged byte can cost.
-const BLOCK_ROWS: usize = 65_536;
+pub const BLOCK_ROWS: usize = 65_536;
 
 /// One row group: as the footer lists it under [`BLOCKS_KEY`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

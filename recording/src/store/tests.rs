@@ -69,13 +69,13 @@ fn plain_rows(count: u32) -> Vec<Exchange> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn rows_come_back_in_order(
         rows in exchanges(60),
         flush_rows in 1..9_usize,
-        rotate_rows in 1..30_usize,
+        rotate_rows in 12..40_usize,
     ) {
         let (_parent, dir) = written(&rows, options(flush_rows, rotate_rows));
         prop_assert_eq!(read(&dir), (in_order(rows), Vec::new()));
