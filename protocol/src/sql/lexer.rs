@@ -227,6 +227,7 @@ enum Class {
     Other,
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const CLASSES: [Class; 256] = {
     let mut classes = [Class::Other; 256];
     let mut byte = 0;
@@ -242,6 +243,10 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the table has a place for every byte"
+)]
 fn class(byte: u8) -> Class {
     CLASSES[usize::from(byte)]
 }
