@@ -11,6 +11,8 @@ mod response;
 mod results;
 mod secrets;
 mod show;
+#[cfg(test)]
+mod testing;
 mod values;
 
 use recording::Exchange;
