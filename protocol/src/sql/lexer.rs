@@ -26,7 +26,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// `after_operand` tells `t.5` from `= .5`.
-    pub fn next(&mut self, after_operand: bool) -> Option<Token<'a>> {
+    pub fn next(&mut self, after_operand: impl FnOnce() -> bool) -> Option<Token<'a>> {
         let start = self.at;
         let first = self.peek(0)?;
         Some(match class(first) {
@@ -44,7 +44,7 @@ impl<'a> Lexer<'a> {
                     Token::Space
                 }
                 (b'/', Some(b'*')) => self.comment(),
-                (b'.', Some(b'0'..=b'9')) if !after_operand => self.number(),
+                (b'.', Some(b'0'..=b'9')) if !after_operand() => self.number(),
                 (b'$', Some(b'0'..=b'9')) => {
                     self.at += 1;
                     self.skip(|byte| byte.is_ascii_digit());
