@@ -67,6 +67,10 @@ impl<'a> Reader<'a> {
         self.array(what).map(i32::from_be_bytes)
     }
 
+    pub(crate) fn i64_be(&mut self, what: &'static str) -> Result<i64, ReadError> {
+        self.array(what).map(i64::from_be_bytes)
+    }
+
     /// A string up to its zero byte, without it.
     pub(crate) fn string(&mut self, what: &'static str) -> Result<&'a [u8], ReadError> {
         let end = self.bytes.iter().position(|byte| *byte == 0);

@@ -9,6 +9,7 @@ pub(crate) mod frontend;
 mod encode;
 mod framing;
 mod lists;
+mod split;
 mod startup;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ mod tests;
 pub(crate) use encode::Encode;
 pub(crate) use framing::{Frame, FrameError, Framer};
 pub(crate) use lists::{Columns, Fields, Formats, Oids, Values};
+pub(crate) use split::Messages;
 pub(crate) use startup::{CANCEL, GSS_ENCRYPTION, SSL, Secret, Startup};
