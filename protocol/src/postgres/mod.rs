@@ -11,9 +11,9 @@ mod response;
 mod results;
 mod secrets;
 mod show;
-mod values;
 #[cfg(test)]
 mod testing;
+mod values;
 
 use recording::Exchange;
 

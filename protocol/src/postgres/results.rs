@@ -118,6 +118,16 @@ impl<'a> ResultSet<'a> {
         self.columns = columns.collect();
     }
 
+    /// Where only one side was told its columns, the other's are taken to be the same: the statement
+    /// was described elsewhere, and is compared there.
+    pub(super) fn share_columns(&mut self, other: &mut ResultSet<'a>) {
+        if self.columns.is_empty() {
+            self.columns.clone_from(&other.columns);
+        } else if other.columns.is_empty() {
+            other.columns.clone_from(&self.columns);
+        }
+    }
+
     pub(super) fn column_name(&self, index: usize) -> Cow<'_, str> {
         match self.columns.get(index) {
             Some(column) => Cow::Borrowed(&column.name),
