@@ -103,7 +103,9 @@ fn write(dir: &Path, rows: Vec<Exchange>) {
 
 fn store(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store");
-    group.sample_size(10).throughput(Throughput::Elements(u64::from(ROWS)));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(u64::from(ROWS)));
     let made = rows(ROWS);
 
     let dir = tempfile::tempdir().expect("a directory");

@@ -15,6 +15,8 @@ mod sealed;
 mod sort;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod words;
 mod writer;
 

@@ -98,14 +98,15 @@ impl Sealed {
             file_len: self.bytes,
             bytes: bytes.into(),
         };
-        guarded(|| self.decoder(index, window)).map_err(damaged)
+        guarded(|| self.decoder(index, block, window)).map_err(damaged)
     }
 
-    fn decoder(&self, index: usize, window: Window) -> Result<Reader, String> {
+    fn decoder(&self, index: usize, block: &Block, window: Window) -> Result<Reader, String> {
         let schema = self.metadata.parquet_schema();
         let fields = schema.root_schema().get_fields().iter().enumerate();
         let known = fields
             .filter(|(_, field)| SCHEMA.field_with_name(field.name()).is_ok())
+            .filter(|(_, field)| !block.absent.iter().any(|name| name == field.name()))
             .map(|(index, _)| index);
         ParquetRecordBatchReaderBuilder::new_with_metadata(window, self.metadata.clone())
             .with_projection(ProjectionMask::roots(schema, known))
