@@ -196,11 +196,18 @@ fn serve(port: u16) -> Result<(), Box<dyn Error>> {
 
 fn converse(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut head = [0; 4];
-    stream.read_exact(&mut head)?;
-    let length = u32::from_be_bytes(head).saturating_sub(4).min(10_000);
-    let mut startup = vec![0; length as usize];
-    stream.read_exact(&mut startup)?;
+    loop {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head)?;
+        let length = u32::from_be_bytes(head).saturating_sub(4).min(10_000);
+        let mut startup = vec![0; length as usize];
+        stream.read_exact(&mut startup)?;
+        if startup != 80_877_103_u32.to_be_bytes() {
+            break;
+        }
+        // No TLS.
+        stream.write_all(b"N")?;
+    }
     let mut welcome = Vec::new();
     message(b'R', &[0, 0, 0, 0], &mut welcome);
     message(b'K', &[0, 0, 0, 1, 0, 0, 0, 1], &mut welcome);
