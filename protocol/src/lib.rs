@@ -17,7 +17,7 @@ pub use border::{
 
 /// Every protocol that Rehearsal speaks.
 pub fn registry() -> &'static [&'static dyn Protocol] {
-    &[]
+    &[&postgres::Postgres]
 }
 
 /// The protocol of that name.
