@@ -206,8 +206,12 @@ impl Differences {
                 out.noise.push(noise);
             }
         }
-        out.groups
-            .sort_by_key(|group| std::cmp::Reverse(group.count));
+        // What fails altogether comes before what is answered otherwise.
+        let failures = [DifferenceKind::NewError, DifferenceKind::Missing].map(|kind| kind.name());
+        out.groups.sort_by_key(|group| {
+            let fails = failures.contains(&group.kind.as_str());
+            (!fails, std::cmp::Reverse(group.count))
+        });
         out.noise
             .sort_by_key(|group| std::cmp::Reverse(group.count.max(group.noise)));
         out
