@@ -2,7 +2,7 @@ use std::fmt::{self, Result, Write};
 
 use super::svg::{Series, chart, legend};
 use super::terminal::headline;
-use super::text::{duration, plural, signed_duration, thousands, three_digits};
+use super::text::{brief, duration, plural, signed_duration, thousands, three_digits};
 use crate::compare::{Comparison, Side};
 use crate::differences::{Cell, Example, Group, ShownAnswer};
 use crate::times::{FingerprintTimes, Slower};
@@ -226,18 +226,20 @@ fn answer(
     mine: &ShownAnswer,
     other: &ShownAnswer,
 ) -> Result {
+    // Where one side failed, that says it all.
+    let alike = mine.status == other.status;
     let mark = |differs: bool| if differs { " class=\"differs\"" } else { "" };
     let took = mine.service_ns.map(duration).unwrap_or_default();
     write!(
         out,
         "<div class=\"answer {class}\"><h4>{name} <span{}>{}</span> <small>{took}</small></h4>",
-        mark(mine.status != other.status),
+        mark(!alike),
         Escaped(&mine.status),
     )?;
     if !mine.columns.is_empty() || !mine.rows.is_empty() {
         out.push_str("<div class=\"scroll\"><table><thead><tr>");
         for (index, column) in mine.columns.iter().enumerate() {
-            let differs = other.columns.get(index) != Some(column);
+            let differs = alike && other.columns.get(index) != Some(column);
             write!(out, "<th{}>{}</th>", mark(differs), Escaped(column))?;
         }
         out.push_str("</tr></thead><tbody>");
@@ -245,7 +247,7 @@ fn answer(
             out.push_str("<tr>");
             let theirs = other.rows.get(number);
             for (index, cell) in row.iter().enumerate() {
-                let differs = theirs.and_then(|row| row.get(index)) != Some(cell);
+                let differs = alike && theirs.and_then(|row| row.get(index)) != Some(cell);
                 write!(out, "<td{}>{}</td>", mark(differs), Escaped(cell))?;
             }
             out.push_str("</tr>");
@@ -293,7 +295,7 @@ fn times(out: &mut String, c: &Comparison) -> Result {
     write!(
         out,
         "<h3>Service time over the recording, {} a point</h3>\n",
-        duration(l.over_time.bucket_seconds * 1_000_000_000)
+        brief(l.over_time.bucket_seconds * 1_000_000_000)
     )?;
     over_time(out, c);
     out.push_str(
@@ -380,7 +382,17 @@ fn over_time(out: &mut String, c: &Comparison) {
     ];
     let ticks: Vec<(f64, String)> = (0..=4)
         .map(|quarter| f64::from(quarter) / 4.0)
-        .map(|at| (at, format!("+{}", duration((at * end * 1e9) as u64))))
+        .map(|at| {
+            let from_start = (at * end) as u64 * 1_000_000_000;
+            (
+                at,
+                if from_start == 0 {
+                    "start".to_owned()
+                } else {
+                    format!("+{}", brief(from_start))
+                },
+            )
+        })
         .collect();
     out.push_str(&chart("Service time over the recording", &all, &ticks));
     out.push_str(&shown_legend(&all));

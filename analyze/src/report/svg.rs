@@ -1,12 +1,12 @@
 use std::fmt::Write;
 
 use super::html::Escaped;
-use super::text::duration;
+use super::text::brief;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 270.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 28.0;
 
@@ -50,7 +50,7 @@ pub(super) fn chart(title: &str, series: &[Series], ticks: &[(f64, String)]) -> 
             WIDTH - RIGHT,
             LEFT - 8.0,
             at + 4.0,
-            duration(ns as u64)
+            brief(ns as u64)
         );
     }
     for (at, label) in ticks {
