@@ -16,4 +16,4 @@ pub use store::{
     ContentKind, FORMAT, HistogramError, Manifest, Recording, Rows, RunInfo, SegmentInfo,
     StoreError, Writer, WriterOptions, decode_histogram, encode_histogram,
 };
-pub use time::Timestamp;
+pub use time::{Timestamp, civil};

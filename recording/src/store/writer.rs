@@ -154,7 +154,16 @@ impl Writer {
     }
 
     /// Seals what is open and marks the recording complete.
-    pub fn finish(mut self) -> Result<Manifest, StoreError> {
+    pub fn finish(self) -> Result<Manifest, StoreError> {
+        self.end(true)
+    }
+
+    /// Seals what is open. The recording stays incomplete: what it is of was cut short.
+    pub fn finish_incomplete(self) -> Result<Manifest, StoreError> {
+        self.end(false)
+    }
+
+    fn end(mut self, complete: bool) -> Result<Manifest, StoreError> {
         self.check()?;
         self.flush()?;
         self.sealed()?;
@@ -162,7 +171,7 @@ impl Writer {
             let info = seal(&self.dir, self.number, &self.batches, self.horizon)?;
             self.manifest.segments.push(info);
         }
-        self.manifest.complete = true;
+        self.manifest.complete = complete;
         write_manifest(&self.dir, &self.manifest)?;
         remove(self.open.path())?;
         Ok(self.manifest)
