@@ -87,7 +87,7 @@ fn newer(n: u32, row: Exchange) -> Exchange {
 
 fn gap(n: u32, mut row: Exchange) -> Exchange {
     if n % 300 == 5 {
-        row.notes.add(Notes::RESPONSE_GAP);
+        row.notes.add(Notes::UNKNOWN_STATEMENT);
     }
     row
 }
