@@ -560,3 +560,6 @@ fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
 
 #[cfg(test)]
 pub(crate) mod tests;
+
+#[cfg(test)]
+mod directories;
