@@ -1,5 +1,7 @@
 //! The store under what `pgbench -S -M prepared -c 8` leaves: one statement, 8 sessions, no bodies.
 
+#![allow(clippy::expect_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,7 +105,9 @@ fn write(dir: &Path, rows: Vec<Exchange>) {
 
 fn store(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store");
-    group.sample_size(10).throughput(Throughput::Elements(u64::from(ROWS)));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(u64::from(ROWS)));
     let made = rows(ROWS);
 
     let dir = tempfile::tempdir().expect("a directory");

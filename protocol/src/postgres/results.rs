@@ -68,6 +68,13 @@ impl<'a> Results<'a> {
                 Message::DataRow(values) => set.rows.push(Row::Values(values)),
                 Message::CopyData { bytes } => set.rows.push(Row::Copied(bytes)),
                 Message::Notice(fields) => results.messages.push(told(fields)),
+                // Told when a session begins.
+                Message::ParameterStatus {
+                    name: b"server_version",
+                    value,
+                } => results
+                    .messages
+                    .push(format!("server_version {}", String::from_utf8_lossy(value))),
                 Message::CommandComplete { tag } => results.end(&mut set, End::Complete(tag)),
                 Message::EmptyQueryResponse => results.end(&mut set, End::Empty),
                 Message::PortalSuspended => results.end(&mut set, End::Suspended),
