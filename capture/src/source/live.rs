@@ -156,11 +156,11 @@ fn set_filter(
         None => format!("{wanted} or (vlan and ({wanted}))"),
     };
     // The kernel shows a packet of the loopback twice, on its way out and on its way in. libpcap
-    // hides the first; that it is filtered in the kernel keeps the ring and its counters right.
-    let once = match is_loopback(interface) {
-        true => "inbound and ",
-        false if interface == "any" => "not (outbound and ifindex 1) and ",
-        false => "",
+    // hides the first. It must not be left to the filter on one interface: until the ring has gone
+    // round once, libpcap runs filters itself, without knowing directions, and drops everything.
+    let once = match interface {
+        "any" => "not (outbound and ifindex 1) and ",
+        _ => "",
     };
     let filters = [
         format!("{once}({tagged})"),
