@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use pcap::{Active, Capture, Device};
+use pcap::{Active, Capture};
 use recording::Timestamp;
 
 use super::Packet;
@@ -180,13 +180,6 @@ fn set_filter(
         filter: wanted,
         source,
     })
-}
-
-fn is_loopback(interface: &str) -> bool {
-    let devices = Device::list().unwrap_or_default();
-    devices
-        .iter()
-        .any(|device| device.name == interface && device.flags.is_loopback())
 }
 
 /// The servers' segments, and IP fragments of TCP beyond the first, which have no ports.
