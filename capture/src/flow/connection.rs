@@ -109,8 +109,8 @@ impl Direction {
     }
 
     /// Where the stream goes on after a hole at `next`, and whether the other end has seen what
-    /// was in it.
-    fn hole(&self) -> Option<(i64, bool)> {
+    /// was in it. `needed`: something of the other end's waits for it.
+    fn hole(&self, needed: bool) -> Option<(i64, bool)> {
         let assembler = self.assembler.as_ref()?;
         let next = assembler.next();
         let start = assembler.front().map(|held| held.start);
@@ -121,7 +121,7 @@ impl Direction {
             Some(start) if acked > next => Some((start.min(acked), true)),
             Some(start) => Some((start, false)),
             // One byte more than is known, and nothing after it: an end that was not captured.
-            None if acked == next + 1 && self.fin.is_none() => None,
+            None if acked == next + 1 && self.fin.is_none() && !needed => None,
             None if acked > next => Some((acked, true)),
             None => self.fin.filter(|fin| *fin > next).map(|fin| (fin, false)),
         }
@@ -142,6 +142,16 @@ impl Connection {
             Side::Client => (&mut self.client, &mut self.server),
             Side::Server => (&mut self.server, &mut self.client),
         }
+    }
+
+    /// A direction's [`Direction::hole`].
+    fn hole(&self, side: Side) -> Option<(i64, bool)> {
+        let (direction, other) = match side {
+            Side::Client => (&self.client, &self.server),
+            Side::Server => (&self.server, &self.client),
+        };
+        let front = other.assembler.as_ref().and_then(Assembler::front);
+        direction.hole(front.is_some_and(|held| held.after > direction.next()))
     }
 
     /// Bytes that are held.
@@ -308,7 +318,7 @@ impl Connection {
         let Some(front) = assembler.front() else {
             return false;
         };
-        if !receiver.reached(front.after) && receiver.hole().is_some() {
+        if !receiver.reached(front.after) && receiver.hole(true).is_some() {
             return false;
         }
         let Some(held) = assembler.pop() else {
@@ -327,8 +337,9 @@ impl Connection {
 
     /// Gives up a direction's hole where it is time to.
     fn give_up(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
+        let hole = self.hole(side);
         let direction = self.directions(side).0;
-        let Some((_, proven)) = direction.hole() else {
+        let Some((_, proven)) = hole else {
             direction.hole_since = None;
             return false;
         };
@@ -346,10 +357,10 @@ impl Connection {
     }
 
     fn skip(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
-        let (direction, _) = self.directions(side);
-        let Some((target, _)) = direction.hole() else {
+        let Some((target, _)) = self.hole(side) else {
             return false;
         };
+        let (direction, _) = self.directions(side);
         direction.hole_since = None;
         let Some(assembler) = &mut direction.assembler else {
             return false;
@@ -361,3 +372,6 @@ impl Connection {
         missing > 0
     }
 }
+
+#[cfg(test)]
+mod tests;
