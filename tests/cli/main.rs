@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;
+mod printed;
 mod servers;
 mod traces_postgres;
 mod upgrade;
