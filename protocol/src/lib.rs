@@ -7,8 +7,8 @@ mod border;
 mod sql;
 
 pub use border::{
-    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Limits, Login,
-    Opening, Probe, Protocol, Shown, Side,
+    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Learnt, Limits,
+    Login, Opening, Probe, Protocol, Shown, Side,
 };
 
 /// Every protocol that Rehearsal speaks.
