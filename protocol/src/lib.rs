@@ -4,6 +4,7 @@
 //! [`Decoder`] for capture and [`Driver`] for replay.
 
 mod border;
+mod http;
 mod sql;
 
 pub use border::{

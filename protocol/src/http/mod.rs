@@ -1,0 +1,9 @@
+mod body;
+mod content;
+mod decoder;
+mod head;
+mod message;
+mod reply;
+mod secrets;
+mod seek;
+mod template;
