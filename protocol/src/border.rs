@@ -252,8 +252,8 @@ pub enum DriverEvent {
     },
     /// The response to the oldest request under way. `Response::error_code` tells an error.
     Answered(Response),
-    /// The connection is used up: close it, and before the next request make another and call
-    /// `open` again, whose `Opened` is no news.
+    /// The connection is used up, and requests under way on it are lost: close it, and before the
+    /// next request make another and call `open` again, whose `Opened` is no news.
     Reconnect,
 }
 

@@ -29,20 +29,7 @@ impl Message {
     }
 
     pub fn read(bytes: &[u8], asked: Asked) -> Option<Message> {
-        let mut interims = Vec::new();
-        let mut rest = bytes;
-        let mut head = loop {
-            let mut buffer = HeadBuffer::default();
-            let (used, true) = buffer.fill(rest).ok()? else {
-                return None;
-            };
-            rest = rest.get(used..)?;
-            let head = ResponseHead::parse(buffer.bytes()).ok()?;
-            if !is_interim(head.status) {
-                break head;
-            }
-            interims.push(head.status);
-        };
+        let (interims, mut head, mut rest) = heads(bytes)?;
         let mut body = Body::of_response(&mut head, asked).ok()?;
         let mut raw = Vec::new();
         let mut done = body.is_done();
@@ -77,6 +64,25 @@ impl Message {
             .unwrap_or_default();
         let media = value.split(';').next().unwrap_or_default();
         media.trim().to_ascii_lowercase()
+    }
+}
+
+/// The head of the response that counts, the statuses of the interim ones before it, and what
+/// follows.
+pub fn heads(bytes: &[u8]) -> Option<(Vec<u16>, ResponseHead, &[u8])> {
+    let mut interims = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let mut buffer = HeadBuffer::default();
+        let (used, true) = buffer.fill(rest).ok()? else {
+            return None;
+        };
+        rest = rest.get(used..)?;
+        let head = ResponseHead::parse(buffer.bytes()).ok()?;
+        if !is_interim(head.status) {
+            return Some((interims, head, rest));
+        }
+        interims.push(head.status);
     }
 }
 

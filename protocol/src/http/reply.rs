@@ -12,6 +12,7 @@ pub struct Reply {
     cap: usize,
     state: State,
     head: Option<ResponseHead>,
+    ended_by_close: bool,
     response: Response,
     digest: Xxh3,
     content_len: u64,
@@ -50,6 +51,7 @@ impl Reply {
             cap,
             state: State::Head(HeadBuffer::default()),
             head: None,
+            ended_by_close: false,
             response: Response::default(),
             digest: Xxh3::new(),
             content_len: 0,
@@ -143,6 +145,7 @@ impl Reply {
     /// The connection ended in order. Is the response whole with that?
     pub fn close(&mut self) -> bool {
         if let State::Body(Body::UntilClose) = self.state {
+            self.ended_by_close = true;
             self.state = State::Done;
         }
         matches!(self.state, State::Done)
@@ -150,6 +153,10 @@ impl Reply {
 
     pub fn head(&self) -> Option<&ResponseHead> {
         self.head.as_ref()
+    }
+
+    pub fn ended_by_close(&self) -> bool {
+        self.ended_by_close
     }
 
     pub fn has_begun(&self) -> bool {

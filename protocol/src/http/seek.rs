@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use crate::Side;
+use crate::{Probe, Side};
 
 /// A request line is not sought any further than this.
 const MAX_LINE: usize = 16 << 10;
@@ -13,27 +13,20 @@ pub struct Seek {
     held: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    Yes,
-    No,
-    More,
-}
-
 impl Seek {
     /// The bytes from the beginning of a message on, once it is certain.
     pub fn take(&mut self, from: Side, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut candidate = std::mem::take(&mut self.held);
         candidate.extend_from_slice(bytes);
         let mut found = begins(from, &candidate);
-        if found == Found::No && candidate.len() > bytes.len() {
+        if found == Probe::No && candidate.len() > bytes.len() {
             candidate = bytes.to_vec();
             found = begins(from, &candidate);
         }
         match found {
-            Found::Yes => return Some(candidate),
-            Found::More => self.held = candidate,
-            Found::No => {}
+            Probe::Yes => return Some(candidate),
+            Probe::More => self.held = candidate,
+            Probe::No => {}
         }
         None
     }
@@ -43,15 +36,15 @@ impl Seek {
     }
 }
 
-fn begins(from: Side, bytes: &[u8]) -> Found {
+fn begins(from: Side, bytes: &[u8]) -> Probe {
     match from {
-        Side::Client => request_line(bytes),
+        Side::Client => probe(bytes),
         Side::Server => status_line(bytes),
     }
 }
 
 /// `HTTP/1.1 200` and what may follow.
-fn status_line(bytes: &[u8]) -> Found {
+fn status_line(bytes: &[u8]) -> Probe {
     for (at, byte) in bytes.iter().take(13).enumerate() {
         let fits = match at {
             0..7 => b"HTTP/1.".get(at) == Some(byte),
@@ -60,18 +53,18 @@ fn status_line(bytes: &[u8]) -> Found {
             _ => matches!(byte, b' ' | b'\r' | b'\n'),
         };
         if !fits {
-            return Found::No;
+            return Probe::No;
         }
     }
     if bytes.len() < 13 {
-        Found::More
+        Probe::More
     } else {
-        Found::Yes
+        Probe::Yes
     }
 }
 
 /// A whole line: `GET / HTTP/1.1`
-fn request_line(bytes: &[u8]) -> Found {
+pub fn probe(bytes: &[u8]) -> Probe {
     let end = memchr(b'\n', bytes);
     let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(bytes);
     let mut words = line.split(|byte| *byte == b' ');
@@ -80,10 +73,10 @@ fn request_line(bytes: &[u8]) -> Found {
         .iter()
         .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
     if !fits || method.len() > 24 || line.len() > MAX_LINE {
-        return Found::No;
+        return Probe::No;
     }
     if end.is_none() {
-        return Found::More;
+        return Probe::More;
     }
     let target = words.next().unwrap_or_default();
     let version = words.next().unwrap_or_default().trim_ascii_end();
@@ -91,7 +84,7 @@ fn request_line(bytes: &[u8]) -> Found {
         && !target.is_empty()
         && (version == b"HTTP/1.1" || version == b"HTTP/1.0")
         && words.next().is_none();
-    if fits { Found::Yes } else { Found::No }
+    if fits { Probe::Yes } else { Probe::No }
 }
 
 #[cfg(test)]
