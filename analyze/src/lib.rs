@@ -1,1 +1,28 @@
 //! Outcomes to comparison, statistics, report and gate.
+
+mod compare;
+mod differences;
+mod error;
+mod gate;
+mod inspect;
+mod join;
+pub mod report;
+mod samples;
+mod stats;
+mod table;
+#[cfg(test)]
+mod testing;
+mod times;
+mod trust;
+mod verdict;
+
+pub use compare::{About, Comparison, Counts, Input, Options, Side, compare_rows};
+pub use differences::{Cell, Example, Group, NoiseGroup, ShownAnswer};
+pub use error::{AnalyzeError, Which};
+pub use gate::{Gate, GateError};
+pub use inspect::{Inspection, inspect_rows};
+pub use samples::Summary;
+pub use table::Named;
+pub use times::{Bucket, CurvePoint, FingerprintTimes, Latency, OverTime, Sides, Slower};
+pub use trust::{Concerns, Issue, Weight};
+pub use verdict::{Outcome, State, Verdict, Weighed};

@@ -3,8 +3,12 @@
 //! A protocol is a folder and a line in [`registry`]. The border is three traits: [`Protocol`],
 //! [`Decoder`] for capture and [`Driver`] for replay.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 mod border;
 mod http;
+mod postgres;
+mod reader;
 mod sql;
 
 pub use border::{
@@ -14,7 +18,7 @@ pub use border::{
 
 /// Every protocol that Rehearsal speaks.
 pub fn registry() -> &'static [&'static dyn Protocol] {
-    &[]
+    &[&http::Http]
 }
 
 /// The protocol of that name.

@@ -5,10 +5,15 @@
 
 mod exchange;
 mod ledger;
+mod store;
 mod time;
 
 pub use exchange::{
     Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Transaction,
 };
 pub use ledger::{Account, Ledger};
-pub use time::Timestamp;
+pub use store::{
+    ContentKind, FORMAT, HistogramError, Manifest, Recording, Rows, RunInfo, SegmentInfo,
+    StoreError, Writer, WriterOptions, decode_histogram, encode_histogram,
+};
+pub use time::{Timestamp, civil};

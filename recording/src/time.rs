@@ -52,7 +52,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub fn civil(days: i64) -> (i64, i64, i64) {
     // Counted from 0000-03-01, so that the leap day is a year's last.
     let days = days + 719_468;
     let era = days.div_euclid(146_097);

@@ -1,1 +1,32 @@
 //! Recordings to outcomes.
+
+mod budget;
+mod clock;
+mod connect;
+mod engine;
+mod error;
+mod measure;
+mod options;
+mod pacer;
+mod password;
+mod progress;
+mod reason;
+mod run;
+mod schedule;
+mod session;
+mod stream;
+mod target;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod tls;
+mod worker;
+
+pub use error::ReplayError;
+pub use options::Options;
+pub use password::Environment;
+pub use progress::{Progress, Snapshot};
+pub use run::{plan, run};
+pub use schedule::{Pace, Planned, Schedule};
+pub use target::{Target, TargetError};
+pub use tls::{TlsError, TlsMode};

@@ -136,7 +136,10 @@ fn compare_fields(old: &Message, new: &Message, differences: &mut Vec<Difference
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
         let value = |fields: &BTreeMap<String, String>| {
-            fields.get(name).cloned().unwrap_or_else(|| ABSENT.to_owned())
+            fields
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| ABSENT.to_owned())
         };
         let (old, new) = (value(&old), value(&new));
         if old != new {
@@ -179,9 +182,9 @@ fn fields(message: &Message) -> BTreeMap<String, String> {
 /// Servers write the name they are called by into absolute URLs, and two targets have two names.
 fn without_authority(url: &str) -> &str {
     match url.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => {
-            rest.find(['/', '?', '#']).map_or("/", |at| rest.get(at..).unwrap_or_default())
-        }
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => rest
+            .find(['/', '?', '#'])
+            .map_or("/", |at| rest.get(at..).unwrap_or_default()),
         _ => url,
     }
 }
@@ -282,7 +285,12 @@ fn compare_lines(old: &str, new: &str, differences: &mut Vec<Difference>) {
     let before = old.iter().zip(&new).take_while(same).count();
     let (old, new) = (old.get(before..), new.get(before..));
     let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-    let after = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+    let after = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take_while(same)
+        .count();
     let old = old.get(..old.len() - after).unwrap_or_default();
     let new = new.get(..new.len() - after).unwrap_or_default();
     let mut tell = |line: usize, old: &str, new: &str| {
@@ -343,7 +351,12 @@ mod tests {
         compare(&answered(old, 1000), &answered(new, 1000))
             .into_iter()
             .map(|difference| {
-                let Difference { kind, place, expected, observed } = difference;
+                let Difference {
+                    kind,
+                    place,
+                    expected,
+                    observed,
+                } = difference;
                 format!("{}, {place}: {expected} / {observed}", kind.name())
             })
             .collect()
@@ -364,13 +377,29 @@ mod tests {
 
     #[test]
     fn fields_that_matter_are_compared() {
-        let old = message("200 OK", "Date: a\r\nX-A: 1\r\nVary: a\r\nVary: b\r\nSet-Cookie: s=1\r\nLocation: http://old/a\r\n", "");
-        let same = message("200 Fine", "ETag: b\r\nx-a: 1\r\nvary: a, b\r\nSet-Cookie: s=2; Path=/\r\nLocation: http://new:1/a\r\n", "");
+        let old = message(
+            "200 OK",
+            "Date: a\r\nX-A: 1\r\nVary: a\r\nVary: b\r\nSet-Cookie: s=1\r\nLocation: http://old/a\r\n",
+            "",
+        );
+        let same = message(
+            "200 Fine",
+            "ETag: b\r\nx-a: 1\r\nvary: a, b\r\nSet-Cookie: s=2; Path=/\r\nLocation: http://new:1/a\r\n",
+            "",
+        );
         assert_eq!(between(&old, &same), [""; 0]);
-        let new = message("200 OK", "X-A: 2\r\nVary: a, b\r\nSet-Cookie: t=1\r\nLocation: /b\r\n", "");
+        let new = message(
+            "200 OK",
+            "X-A: 2\r\nVary: a, b\r\nSet-Cookie: t=1\r\nLocation: /b\r\n",
+            "",
+        );
         assert_eq!(
             between(&old, &new),
-            ["headers, header location: /a / /b", "headers, header set-cookie: s / t", "headers, header x-a: 1 / 2"]
+            [
+                "headers, header location: /a / /b",
+                "headers, header set-cookie: s / t",
+                "headers, header x-a: 1 / 2"
+            ]
         );
     }
 
@@ -378,7 +407,10 @@ mod tests {
     fn json_is_compared_by_its_parts() {
         let json = |text| message("200 OK", "Content-Type: application/json\r\n", text);
         let old = json(r#"{"a":1,"b":{"c":[1,2,3]},"d":null}"#);
-        assert_eq!(between(&old, &json(r#"{ "d":null, "b":{"c":[1,2,3]}, "a":1 }"#)), [""; 0]);
+        assert_eq!(
+            between(&old, &json(r#"{ "d":null, "b":{"c":[1,2,3]}, "a":1 }"#)),
+            [""; 0]
+        );
         assert_eq!(
             between(&old, &json(r#"{"a":"1","b":{"c":[1,5]},"e":0}"#)),
             [
@@ -389,16 +421,28 @@ mod tests {
                 "values, $.e: absent / 0"
             ]
         );
-        assert_eq!(between(&old, &json("oops")), [r#"values, line 1: {"a":1,"b":{"c":[1,2,3]},"d":null} / oops"#]);
+        assert_eq!(
+            between(&old, &json("oops")),
+            [r#"values, line 1: {"a":1,"b":{"c":[1,2,3]},"d":null} / oops"#]
+        );
     }
 
     #[test]
     fn text_is_compared_by_lines() {
         let html = |text| message("200 OK", "Content-Type: text/html; charset=utf-8\r\n", text);
         let old = html("a\nb\nc\nd\n");
-        assert_eq!(between(&old, &html("a\nB\nc\nD\n")), ["values, line 2: b / B", "values, line 4: d / D"]);
-        assert_eq!(between(&old, &html("a\nb\nd\n")), ["values, line 3: c / absent"]);
-        assert_eq!(between(&old, &html("a\nb\nc\nd")), ["values, line 5: absent / absent"]);
+        assert_eq!(
+            between(&old, &html("a\nB\nc\nD\n")),
+            ["values, line 2: b / B", "values, line 4: d / D"]
+        );
+        assert_eq!(
+            between(&old, &html("a\nb\nd\n")),
+            ["values, line 3: c / absent"]
+        );
+        assert_eq!(
+            between(&old, &html("a\nb\nc\nd")),
+            ["values, line 5: absent / absent"]
+        );
     }
 
     #[test]
@@ -417,7 +461,8 @@ mod tests {
 
     #[test]
     fn how_it_was_carried_is_no_difference() {
-        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n";
+        let chunked =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n";
         assert_eq!(between(&message("200 OK", "", "abc"), chunked), [""; 0]);
     }
 }

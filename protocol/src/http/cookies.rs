@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn what_the_target_set_is_written_instead() {
         let learnt = Learnt::default();
-        let recorded = cookies("Set-Cookie: sid=old; Path=/\r\nSet-Cookie: theme=dark\r\nSet-Cookie: gone=; Max-Age=0\r\n");
+        let recorded = cookies(
+            "Set-Cookie: sid=old; Path=/\r\nSet-Cookie: theme=dark\r\nSet-Cookie: gone=; Max-Age=0\r\n",
+        );
         let target = cookies("Set-Cookie: theme=dark\r\nset-cookie: sid=brand-new; HttpOnly\r\n");
         assert_eq!(recorded.len(), 2);
         learn(&recorded, &target, &learnt);

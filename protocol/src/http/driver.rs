@@ -230,11 +230,7 @@ impl Driver for HttpDriver {
         let continued = recorded
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
-        let rewritten = self.rewrite(
-            buffer.bytes(),
-            &head,
-            notes.contains(Notes::SECRET_BLANKED),
-        );
+        let rewritten = self.rewrite(buffer.bytes(), &head, notes.contains(Notes::SECRET_BLANKED));
         let body = request.request.bytes.get(used..).unwrap_or_default();
         let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
         let sink = if blocked { &mut self.backlog } else { out };
@@ -435,7 +431,10 @@ mod tests {
             "POST http://new:8080/a?u=http://old/ HTTP/1.1\r\nHOST:  new:8080 \r\n\
              Origin: http://new:8080\r\nReferer: http://other/\r\nContent-Length: 3\r\n\r\nabc"
         );
-        assert_eq!(received(&mut driver, OK), (vec!["200".to_owned()], String::new()));
+        assert_eq!(
+            received(&mut driver, OK),
+            (vec!["200".to_owned()], String::new())
+        );
     }
 
     #[test]
@@ -444,11 +443,18 @@ mod tests {
         let login = Login {
             user: Some("u".into()),
             password: Some("p".into()),
-            options: vec![option("set-header", "Host: mine"), option("set-header", "X-A: b"), option("keep-host", "")],
+            options: vec![
+                option("set-header", "Host: mine"),
+                option("set-header", "X-A: b"),
+                option("keep-host", ""),
+            ],
             ..to_target()
         };
         let mut driver = driver(login);
-        let mut request = recorded("GET / HTTP/1.1\r\nHost: old\r\nAuthorization: Basic ****\r\n\r\n", "");
+        let mut request = recorded(
+            "GET / HTTP/1.1\r\nHost: old\r\nAuthorization: Basic ****\r\n\r\n",
+            "",
+        );
         request.notes.add(Notes::SECRET_BLANKED);
         assert_eq!(
             sent(&mut driver, &request),
@@ -462,10 +468,16 @@ mod tests {
         let mut first = driver(login.clone());
         let set = "HTTP/1.1 200 OK\r\nSet-Cookie: sid=old\r\n\r\n";
         sent(&mut first, &recorded("GET /login HTTP/1.1\r\n\r\n", set));
-        received(&mut first, "HTTP/1.1 200 OK\r\nSet-Cookie: sid=newer; Path=/\r\nContent-Length: 0\r\n\r\n");
+        received(
+            &mut first,
+            "HTTP/1.1 200 OK\r\nSet-Cookie: sid=newer; Path=/\r\nContent-Length: 0\r\n\r\n",
+        );
         let mut second = driver(login);
         let request = recorded("GET / HTTP/1.1\r\nCookie: a=b; sid=old\r\n\r\n", "");
-        assert_eq!(sent(&mut second, &request), "GET / HTTP/1.1\r\nCookie: a=b; sid=newer\r\n\r\n");
+        assert_eq!(
+            sent(&mut second, &request),
+            "GET / HTTP/1.1\r\nCookie: a=b; sid=newer\r\n\r\n"
+        );
         assert!(second.counts().contains(&("cookies mapped", 1)));
     }
 
@@ -479,18 +491,27 @@ mod tests {
         assert_eq!(sent(&mut waits, &asked), head);
         assert_eq!(sent(&mut waits, &get), "");
         let (events, out) = received(&mut waits, "HTTP/1.1 100 Continue\r\n\r\n");
-        assert_eq!((events.len(), out.as_str()), (0, "abcGET / HTTP/1.1\r\n\r\n"));
+        assert_eq!(
+            (events.len(), out.as_str()),
+            (0, "abcGET / HTTP/1.1\r\n\r\n")
+        );
         assert_eq!(received(&mut waits, OK).0, ["200"]);
         assert_eq!(received(&mut waits, OK).0, ["200"]);
 
         let mut unasked = driver(to_target());
         sent(&mut unasked, &asked);
-        assert_eq!(received(&mut unasked, OK), (vec!["200".to_owned()], "abc".to_owned()));
+        assert_eq!(
+            received(&mut unasked, OK),
+            (vec!["200".to_owned()], "abc".to_owned())
+        );
         let mut refused = driver(to_target());
         sent(&mut refused, &asked);
         let no = "HTTP/1.1 417 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         let (events, out) = received(&mut refused, no);
-        assert_eq!((events, out.as_str()), (vec!["417".to_owned(), "reconnect".to_owned()], ""));
+        assert_eq!(
+            (events, out.as_str()),
+            (vec!["417".to_owned(), "reconnect".to_owned()], "")
+        );
         assert_eq!(sent(&mut driver(to_target()), &recorded(text, OK)), text);
     }
 
@@ -502,7 +523,10 @@ mod tests {
         let close = OK.replace("Content", "Connection: close\r\nContent");
         assert_eq!(received(&mut driver, &close).0, ["200", "reconnect"]);
         sent(&mut driver, &get);
-        assert_eq!(received(&mut driver, "HTTP/1.0 200 OK\r\n\r\nto the end").0, [""; 0]);
+        assert_eq!(
+            received(&mut driver, "HTTP/1.0 200 OK\r\n\r\nto the end").0,
+            [""; 0]
+        );
         let mut events = Vec::new();
         driver.end(Timestamp(2), &mut events).unwrap();
         assert_eq!(told(events), ["200", "reconnect"]);
@@ -521,11 +545,17 @@ mod tests {
             (cut, "request not captured whole"),
             (recorded("GET /", ""), "request not captured whole"),
             (recorded("GET\r\n\r\n", ""), "malformed request"),
-            (recorded("GET / HTTP/1.1\r\nContent-Length: 1, 2\r\n\r\n", ""), "ambiguous framing"),
+            (
+                recorded("GET / HTTP/1.1\r\nContent-Length: 1, 2\r\n\r\n", ""),
+                "ambiguous framing",
+            ),
             (recorded("CONNECT x:1 HTTP/1.1\r\n\r\n", ""), "CONNECT"),
         ] {
             let mut out = Vec::new();
-            assert_eq!(driver.send(&request, &mut out), Err(DriverError::Unsupported(what)));
+            assert_eq!(
+                driver.send(&request, &mut out),
+                Err(DriverError::Unsupported(what))
+            );
             assert!(out.is_empty());
         }
     }

@@ -20,9 +20,7 @@ mod template;
 
 use recording::Exchange;
 
-use crate::{
-    Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown,
-};
+use crate::{Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown};
 
 #[derive(Debug)]
 pub struct Http;

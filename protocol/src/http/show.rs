@@ -48,7 +48,9 @@ pub fn response(exchange: &Exchange, max_rows: usize) -> Answer {
         return answer;
     };
     let Some(message) = Message::of(exchange) else {
-        answer.messages.extend(response.columns.as_deref().map(str::to_owned));
+        answer
+            .messages
+            .extend(response.columns.as_deref().map(str::to_owned));
         answer.cut = true;
         return answer;
     };
@@ -56,7 +58,10 @@ pub fn response(exchange: &Exchange, max_rows: usize) -> Answer {
     answer.messages.extend(interims.map(u16::to_string));
     answer.messages.push(message.head.status.to_string());
     for (name, value) in message.head.head.fields() {
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let (name, value) = (
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(value),
+        );
         answer.messages.push(format!("{name}: {value}"));
     }
     answer.cut = message.cut;
@@ -79,7 +84,9 @@ pub fn response(exchange: &Exchange, max_rows: usize) -> Answer {
             answer.rows.extend(shown.map(|line| vec![line.to_owned()]));
             answer.more_rows = lines.count() as u64;
         }
-        None => answer.messages.push(format!("{} bytes", message.content.len())),
+        None => answer
+            .messages
+            .push(format!("{} bytes", message.content.len())),
     }
     answer
 }

@@ -1,0 +1,530 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use protocol::{Difference, DifferenceKind, Protocol};
+use recording::{Exchange, Kind, Ledger, Notes, Status, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::differences::{Differences, Differing, Group, NoiseGroup, status};
+use crate::error::AnalyzeError;
+use crate::gate::{Gate, Limit, Metric, Scope, Stat};
+use crate::join::{Join, Joined};
+use crate::samples::{Samples, Summary};
+use crate::table::{Subject, count, reason};
+use crate::times::{Latency, Times};
+use crate::trust::{self, Issue};
+use crate::verdict::{self, Verdict};
+
+/// How to compare.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub gate: Gate,
+    /// The ledger of the recording behind the runs, where it is at hand: what capture lost.
+    pub capture: Option<Ledger>,
+}
+
+/// What is known of a recording or a run apart from its rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    pub is_run: bool,
+    pub path: String,
+    pub id: String,
+    /// A run's recording, by id; a recording's own.
+    pub recording: String,
+    pub tool: String,
+    pub protocols: Vec<String>,
+    /// A run's target; where a recording was captured.
+    pub source: String,
+    pub pacing: Option<String>,
+    pub began: String,
+    pub ended: Option<String>,
+    pub complete: bool,
+    pub ledger: Ledger,
+    pub left_out: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+/// One of the compared streams.
+pub struct Input<'a> {
+    pub about: About,
+    /// In the order of [`Exchange::order`].
+    pub rows: Box<dyn Iterator<Item = Result<Exchange, AnalyzeError>> + 'a>,
+}
+
+impl std::fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input")
+            .field("about", &self.about)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How two runs, or a recording and a run, compare.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Of this structure; 1.
+    pub format: u32,
+    pub verdict: Verdict,
+    /// What makes the comparison less to be trusted.
+    pub trust: Vec<Issue>,
+    pub old: Side,
+    pub new: Side,
+    pub noise_run: Option<Side>,
+    pub span: Span,
+    pub requests: Counts,
+    pub logins: Counts,
+    /// Differences that are not noise, by kind. A request may differ in several kinds.
+    pub differences: BTreeMap<String, u64>,
+    /// The most frequent first.
+    pub groups: Vec<Group>,
+    /// Differences in statements beyond those that are told apart, by kind.
+    pub not_listed: BTreeMap<String, u64>,
+    /// What differs between OLD and the noise run, and so does not count.
+    pub noise: Vec<NoiseGroup>,
+    pub latency: Latency,
+}
+
+/// One side of the comparison.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Side {
+    #[serde(flatten)]
+    pub about: About,
+    pub requests: u64,
+    pub ok: u64,
+    /// By code; logins too.
+    pub errors: BTreeMap<String, u64>,
+    /// By reason.
+    pub unanswered: BTreeMap<String, u64>,
+    pub skipped: BTreeMap<String, u64>,
+    /// The harness's own fault; of a run.
+    pub lateness: Option<Summary>,
+    /// What the server said when the first session logged in.
+    pub greeting: Vec<String>,
+}
+
+/// The recording's own time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Span {
+    pub start: String,
+    pub end: String,
+    pub seconds: f64,
+}
+
+/// What became of each pair: `matched = compared + missing + consequences + not comparable`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    pub matched: u64,
+    /// Answered on both sides.
+    pub compared: u64,
+    /// Of these, without any difference but noise within the same request.
+    pub equal: u64,
+    /// Answered by OLD only, though sent to NEW.
+    pub missing: u64,
+    /// Not sent to NEW because of what went wrong there before, by reason.
+    pub consequences: BTreeMap<String, u64>,
+    /// By reason.
+    pub not_comparable: BTreeMap<String, u64>,
+    /// In one of the streams only.
+    pub only_old: u64,
+    pub only_new: u64,
+}
+
+impl Counts {
+    pub fn total(&self) -> u64 {
+        self.matched + self.only_old + self.only_new
+    }
+
+    /// The share of requests that were compared, or that NEW failed to answer.
+    pub fn coverage(&self) -> f64 {
+        let covered = self.compared + self.missing + self.consequences.values().sum::<u64>();
+        covered as f64 / (self.total() as f64).max(1.0)
+    }
+}
+
+impl Comparison {
+    /// Differences of all kinds that are not noise.
+    pub fn differences(&self) -> u64 {
+        self.differences.values().sum()
+    }
+}
+
+/// Compares request by request. Each stream is read once; memory is bounded by caps that the result
+/// names, and by the number of sessions open at the same time.
+pub fn compare_rows(
+    old: Input<'_>,
+    new: Input<'_>,
+    noise: Option<Input<'_>>,
+    protocols: fn(&str) -> Option<&'static dyn Protocol>,
+    options: &Options,
+) -> Result<Comparison, AnalyzeError> {
+    let (noise_about, noise_rows) = noise.map(|input| (input.about, input.rows)).unzip();
+    let mut comparer = Comparer::new(&old.about, protocols);
+    for joined in Join::new(old.rows, new.rows, noise_rows) {
+        comparer.add(joined?)?;
+    }
+    let mut out = comparer.finish(&options.gate);
+    out.comparison.old.about = old.about;
+    out.comparison.new.about = new.about;
+    if let (Some(side), Some(about)) = (&mut out.comparison.noise_run, noise_about) {
+        side.about = about;
+    } else {
+        out.comparison.noise_run = None;
+    }
+    let mut comparison = out.comparison;
+    comparison.trust = trust::issues(&comparison, options.capture.as_ref());
+    comparison.verdict = verdict::decide(&options.gate, &comparison, &out.read);
+    Ok(comparison)
+}
+
+/// Requests whose bytes or whose meaning are not known cannot be compared.
+const NOT_COMPARABLE: [(Notes, &str); 6] = [
+    (Notes::ENCRYPTED, "encrypted"),
+    (Notes::REQUEST_GAP, "gap in the request"),
+    (Notes::RESPONSE_GAP, "gap in the response"),
+    (Notes::REQUEST_CUT, "request over the cap"),
+    (Notes::UNKNOWN_STATEMENT, "prepared before capture began"),
+    (Notes::VIOLATION, "protocol violation"),
+];
+
+/// Why a request was not answered, though not for anything that the target did.
+const NOT_THE_TARGET: [&str; 2] = ["interrupted", "client left before the answer"];
+
+/// Statements whose requests are counted one by one; of later ones only the differences are.
+const SUBJECTS: usize = 100_000;
+
+struct Comparer {
+    protocols: fn(&str) -> Option<&'static dyn Protocol>,
+    /// The one of sessions whose opening is not there.
+    default: Option<&'static dyn Protocol>,
+    sessions: HashMap<u64, Session>,
+    old_is_run: bool,
+    first: Option<Timestamp>,
+    last: Timestamp,
+    old: Gathered,
+    new: Gathered,
+    noise: Gathered,
+    requests: Counts,
+    logins: Counts,
+    differences: Differences,
+    compared: HashMap<Subject, u64>,
+    times: Times,
+}
+
+#[derive(Clone, Copy)]
+struct Session {
+    protocol: &'static dyn Protocol,
+    mid_stream: bool,
+}
+
+#[derive(Default)]
+struct Gathered {
+    side: Side,
+    lateness: Option<Samples>,
+}
+
+/// What one side's answer is worth beside OLD's.
+enum Pair {
+    Compared(Vec<Difference>),
+    Missing(Difference),
+    Consequence(Arc<str>),
+    NotComparable(String),
+}
+
+pub(crate) struct Finished {
+    comparison: Comparison,
+    read: crate::times::Read,
+}
+
+impl Comparer {
+    fn new(old: &About, protocols: fn(&str) -> Option<&'static dyn Protocol>) -> Comparer {
+        Comparer {
+            protocols,
+            default: old.protocols.first().and_then(|name| protocols(name)),
+            sessions: HashMap::new(),
+            old_is_run: old.is_run,
+            first: None,
+            last: Timestamp(0),
+            old: Gathered::default(),
+            new: Gathered::default(),
+            noise: Gathered::default(),
+            requests: Counts::default(),
+            logins: Counts::default(),
+            differences: Differences::default(),
+            compared: HashMap::new(),
+            times: Times::new(),
+        }
+    }
+
+    fn add(&mut self, joined: Joined) -> Result<(), AnalyzeError> {
+        let Joined { old, new, noise } = joined;
+        let Some(row) = old.as_ref().or(new.as_ref()).or(noise.as_ref()) else {
+            return Ok(());
+        };
+        self.first.get_or_insert(row.started_at);
+        self.last = row.started_at;
+        match row.kind {
+            Kind::Open => self.open(row)?,
+            Kind::Request => {}
+            Kind::Cancel => return Ok(()),
+            Kind::Close => {
+                self.sessions.remove(&row.session);
+                return Ok(());
+            }
+        }
+        let session = self.sessions.get(&row.session).copied();
+        let protocol = session.map(|session| session.protocol).or(self.default);
+        for (side, row) in [
+            (&mut self.old, &old),
+            (&mut self.new, &new),
+            (&mut self.noise, &noise),
+        ] {
+            if let Some(row) = row {
+                side.add(row, protocol);
+            }
+        }
+        let counts = match row.kind {
+            Kind::Open => &mut self.logins,
+            _ => &mut self.requests,
+        };
+        let (old, new) = match (old, new) {
+            (Some(old), Some(new)) => (old, new),
+            (Some(_), None) => {
+                counts.only_old += 1;
+                return Ok(());
+            }
+            (None, new) => {
+                counts.only_new += u64::from(new.is_some());
+                return Ok(());
+            }
+        };
+        counts.matched += 1;
+        let unknown_state = !self.old_is_run && session.is_some_and(|session| session.mid_stream);
+        let paired = pair(&old, &new, protocol, unknown_state);
+        let noisy = match noise
+            .as_ref()
+            .map(|noise| pair(&old, noise, protocol, false))
+        {
+            Some(Pair::Compared(differences)) => differences,
+            Some(Pair::Missing(difference)) => vec![difference],
+            _ => Vec::new(),
+        };
+        let (fresh, both) = match paired {
+            Pair::Compared(differences) => (differences, true),
+            Pair::Missing(difference) => (vec![difference], false),
+            Pair::Consequence(reason) => {
+                count(&mut counts.consequences, &reason, 1);
+                return Ok(());
+            }
+            Pair::NotComparable(reason) => {
+                count(&mut counts.not_comparable, &reason, 1);
+                return Ok(());
+            }
+        };
+        if !both {
+            counts.missing += 1;
+        }
+        counts.compared += u64::from(both);
+        if both && old.kind == Kind::Request {
+            self.times.add(&old, &new, noise.as_ref());
+        }
+        count_subject(&mut self.compared, Subject::of(&old));
+        if fresh.is_empty() && noisy.is_empty() {
+            counts.equal += u64::from(both);
+            return Ok(());
+        }
+        let differs = self.differences.add(&Differing {
+            protocol,
+            old: &old,
+            new: Some(&new),
+            fresh,
+            noise: noisy,
+        });
+        counts.equal += u64::from(both && !differs);
+        Ok(())
+    }
+
+    fn open(&mut self, row: &Exchange) -> Result<(), AnalyzeError> {
+        let Some(info) = row.info.as_deref() else {
+            return Ok(());
+        };
+        let Some(protocol) = (self.protocols)(&info.protocol) else {
+            return Err(AnalyzeError::UnknownProtocol {
+                session: row.session,
+                protocol: info.protocol.to_string(),
+            });
+        };
+        let mid_stream = row.notes.contains(Notes::MID_STREAM);
+        self.sessions.insert(
+            row.session,
+            Session {
+                protocol,
+                mid_stream,
+            },
+        );
+        Ok(())
+    }
+
+    fn finish(self, gate: &Gate) -> Finished {
+        let first = self.first.unwrap_or_default();
+        let seconds = self.last.since(first) as f64 / 1e9;
+        let grouped = self
+            .differences
+            .finish(|subject| self.compared.get(&subject).copied().unwrap_or_default());
+        let (latency, read) = self.times.finish(seconds, &bars(gate));
+        let comparison = Comparison {
+            format: 1,
+            verdict: Verdict::default(),
+            trust: Vec::new(),
+            old: self.old.finish(),
+            new: self.new.finish(),
+            noise_run: Some(self.noise.finish()),
+            span: Span {
+                start: first.to_string(),
+                end: self.last.to_string(),
+                seconds,
+            },
+            requests: self.requests,
+            logins: self.logins,
+            differences: grouped.by_kind,
+            groups: grouped.groups,
+            not_listed: grouped.untold,
+            noise: grouped.noise,
+            latency,
+        };
+        Finished { comparison, read }
+    }
+}
+
+fn count_subject(counts: &mut HashMap<Subject, u64>, subject: Subject) {
+    if let Some(count) = counts.get_mut(&subject) {
+        *count += 1;
+    } else if counts.len() < SUBJECTS {
+        counts.insert(subject, 1);
+    }
+}
+
+/// What marks a statement as slower: the gate's own conditions, or else the default's.
+fn bars(gate: &Gate) -> Vec<(Stat, Limit, bool)> {
+    let of = |gate: &Gate| -> Vec<(Stat, Limit, bool)> {
+        gate.conditions
+            .iter()
+            .filter_map(|condition| match condition.metric {
+                Metric::Time(Scope::Fingerprint, stat) => {
+                    Some((stat, condition.limit, condition.or_equal))
+                }
+                _ => None,
+            })
+            .collect()
+    };
+    let own = of(gate);
+    if own.is_empty() {
+        of(&Gate::default())
+    } else {
+        own
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, row: &Exchange, protocol: Option<&dyn Protocol>) {
+        let side = &mut self.side;
+        if row.kind == Kind::Open && row.status == Status::Ok && side.greeting.is_empty() {
+            let answer = protocol.map(|protocol| protocol.show_response(row, 0));
+            side.greeting = answer.unwrap_or_default().messages;
+            side.greeting.truncate(24);
+        }
+        side.requests += u64::from(row.kind == Kind::Request);
+        match row.status {
+            Status::Ok => side.ok += u64::from(row.kind == Kind::Request),
+            Status::Error => {
+                let code = row.response.as_ref().and_then(|r| r.error_code.as_deref());
+                count(&mut side.errors, code.unwrap_or("no code"), 1);
+            }
+            Status::Unanswered => count(&mut side.unanswered, &reason(row), 1),
+            Status::Skipped => count(&mut side.skipped, &reason(row), 1),
+        }
+        if let Some(pacing) = row.pacing
+            && row.kind == Kind::Request
+            && row.status != Status::Skipped
+        {
+            let lateness = self.lateness.get_or_insert_with(Samples::fine);
+            lateness.record(pacing.lateness_ns());
+        }
+    }
+
+    fn finish(mut self) -> Side {
+        self.side.lateness = self.lateness.map(|lateness| lateness.summary());
+        self.side
+    }
+}
+
+fn answered(row: &Exchange) -> bool {
+    matches!(row.status, Status::Ok | Status::Error)
+}
+
+fn pair(
+    old: &Exchange,
+    new: &Exchange,
+    protocol: Option<&dyn Protocol>,
+    unknown_state: bool,
+) -> Pair {
+    if unknown_state {
+        return Pair::NotComparable("session met mid-stream".to_owned());
+    }
+    for (note, name) in NOT_COMPARABLE {
+        if old.notes.contains(note) || new.notes.contains(note) {
+            return Pair::NotComparable(name.to_owned());
+        }
+    }
+    match (answered(old), answered(new)) {
+        (true, true) => compare_answers(old, new, protocol),
+        (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
+        (false, true) => Pair::NotComparable(format!("OLD {}", status(old))),
+        (true, false) => {
+            let reason = reason(new);
+            let consequence =
+                *reason == *"transaction failed" || reason.starts_with("session lost");
+            match new.status {
+                Status::Skipped if consequence => Pair::Consequence(reason),
+                Status::Skipped => Pair::NotComparable(format!("NEW {}", status(new))),
+                _ if NOT_THE_TARGET.contains(&&*reason) => {
+                    Pair::NotComparable(format!("NEW {}", status(new)))
+                }
+                _ => Pair::Missing(Difference {
+                    kind: DifferenceKind::Missing,
+                    place: String::new(),
+                    expected: status(old),
+                    observed: status(new),
+                }),
+            }
+        }
+    }
+}
+
+fn compare_answers(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>) -> Pair {
+    match (old.kind, protocol) {
+        (Kind::Request, Some(protocol)) => Pair::Compared(protocol.compare(old, new)),
+        (Kind::Request, None) => Pair::NotComparable("protocol of the session unknown".to_owned()),
+        // What a server says of itself when it greets differs by version and means no harm.
+        _ => Pair::Compared(login_difference(old, new).into_iter().collect()),
+    }
+}
+
+fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
+    let kind = match (old.status, new.status) {
+        (Status::Ok, Status::Error) => DifferenceKind::NewError,
+        (Status::Error, Status::Ok) => DifferenceKind::VanishedError,
+        (Status::Error, Status::Error) if status(old) != status(new) => {
+            DifferenceKind::DifferentError
+        }
+        _ => return None,
+    };
+    Some(Difference {
+        kind,
+        place: String::new(),
+        expected: status(old),
+        observed: status(new),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{self, Change};
+use crate::verdict::Outcome;
+
+pub(crate) fn run(id: &str) -> About {
+    About {
+        is_run: true,
+        id: id.to_owned(),
+        recording: "monday".to_owned(),
+        complete: true,
+        ..About::default()
+    }
+}
+
+fn input(id: &str, rows: &[Exchange]) -> Input<'static> {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(Exchange::order);
+    Input {
+        about: run(id),
+        rows: Box::new(rows.into_iter().map(Ok)),
+    }
+}
+
+fn compare(
+    old: &[Exchange],
+    new: &[Exchange],
+    noise: Option<&[Exchange]>,
+    gate: &str,
+) -> Comparison {
+    let options = Options {
+        gate: gate.parse().expect("a gate"),
+        capture: None,
+    };
+    let noise = noise.map(|rows| input("old again", rows));
+    compare_rows(
+        input("old", old),
+        input("new", new),
+        noise,
+        testing::protocols,
+        &options,
+    )
+    .expect("rows in order")
+}
+
+const ANSWERS: &str = "differences > 0 or missing > 0";
+
+fn day(requests: u32) -> Vec<Exchange> {
+    let mut rows = vec![testing::open(1), testing::open(2)];
+    for seq in 1..=requests {
+        for session in [1, 2] {
+            let text = format!("select total from t{} where id = ?", seq % 3);
+            rows.push(testing::request(session, seq, &text).replayed_us(5));
+        }
+    }
+    rows.push(testing::close(1, requests + 1));
+    rows.push(testing::close(2, requests + 1));
+    rows
+}
+
+fn change(rows: &[Exchange], at: usize, how: impl Fn(Exchange) -> Exchange) -> Vec<Exchange> {
+    let mut rows = rows.to_vec();
+    rows[at] = how(rows[at].clone());
+    rows
+}
+
+#[test]
+fn the_same_answers_pass() {
+    let day = day(40);
+    let same = compare(&day, &day, Some(&day), ANSWERS);
+    assert_eq!(same.verdict.outcome, Outcome::Pass, "{:?}", same.verdict);
+    assert_eq!((same.requests.compared, same.requests.equal), (80, 80));
+    assert_eq!(same.logins.compared, 2);
+    assert!(same.groups.is_empty() && same.noise.is_empty() && same.trust.is_empty());
+}
+
+#[test]
+fn a_column_that_differs_by_nature_does_not_hide_another() {
+    let old = day(4);
+    let noise = change(&old, 3, |row| row.answered("2\t10.00"));
+    let only_id = change(&old, 3, |row| row.answered("3\t10.00"));
+    let quiet = compare(&old, &only_id, Some(&noise), ANSWERS);
+    assert_eq!(quiet.verdict.outcome, Outcome::Pass);
+    assert_eq!(quiet.noise.len(), 1);
+    assert_eq!(quiet.requests.equal, 8);
+
+    let total_too = change(&old, 3, |row| row.answered("3\t99.00"));
+    let loud = compare(&old, &total_too, Some(&noise), ANSWERS);
+    assert_eq!(loud.verdict.outcome, Outcome::Fail);
+    let places: Vec<_> = loud.groups[0].places.iter().collect();
+    assert_eq!(places, [(&"column total".to_owned(), &1)]);
+}
+
+#[test]
+fn noise_at_other_requests_counts_by_rate() {
+    let old = day(60);
+    let differ = |from: usize, to: usize| -> Vec<Exchange> {
+        let mut rows = old.clone();
+        for row in &mut rows[from..to] {
+            *row = row.clone().answered(&format!("1\t{from}"));
+        }
+        rows
+    };
+    let noise = differ(2, 32);
+    let as_much = compare(&old, &differ(40, 70), Some(&noise), ANSWERS);
+    assert_eq!(
+        as_much.verdict.outcome,
+        Outcome::Pass,
+        "{:?}",
+        as_much.verdict
+    );
+    let more = compare(&old, &differ(40, 100), Some(&noise), ANSWERS);
+    assert_eq!(more.verdict.outcome, Outcome::Fail);
+}
+
+#[test]
+fn an_error_is_one_difference_and_what_it_brought_are_consequences() {
+    let old = day(6);
+    let mut new = change(&old, 4, |row| row.failed("42883"));
+    for row in &mut new[5..8] {
+        *row = row.clone().lost(Status::Skipped, "transaction failed");
+    }
+    let comparison = compare(&old, &new, None, ANSWERS);
+    assert_eq!(comparison.differences(), 1);
+    assert_eq!(
+        comparison.requests.consequences.get("transaction failed"),
+        Some(&3)
+    );
+    assert_eq!(comparison.groups[0].kind, "new error");
+    assert_eq!(
+        comparison.groups[0].examples[0].differences[0].observed,
+        "42883"
+    );
+}
+
+#[test]
+fn skipping_without_a_cause_is_never_a_pass() {
+    let old = day(600);
+    let new = change(&old, 4, |row| row.lost(Status::Skipped, "session lost"));
+    let comparison = compare(&old, &new, None, ANSWERS);
+    assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
+}
+
+#[test]
+fn missing_is_what_was_sent_and_never_answered() {
+    let old = day(6);
+    let new = change(&old, 4, |row| row.lost(Status::Unanswered, "timed out"));
+    let comparison = compare(&old, &new, None, "missing > 0");
+    assert_eq!(comparison.requests.missing, 1);
+    assert_eq!(comparison.verdict.outcome, Outcome::Fail);
+}
+
+#[test]
+fn what_capture_did_not_see_is_counted_by_reason() {
+    let old = day(6);
+    let new = change(&old, 4, |mut row| {
+        row.notes.add(Notes::RESPONSE_GAP);
+        row.answered("another")
+    });
+    let comparison = compare(&old, &new, None, ANSWERS);
+    assert_eq!(comparison.differences(), 0);
+    assert_eq!(
+        comparison
+            .requests
+            .not_comparable
+            .get("gap in the response"),
+        Some(&1)
+    );
+    assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
+}
+
+#[test]
+fn a_slower_statement_fails_beyond_noise_only() {
+    let gate = "fingerprint.p99 > 1.3x + 1ms";
+    let old = day(120);
+    let slow = |micros: i64| -> Vec<Exchange> {
+        let slow = |row: &Exchange| match &row.request.statement {
+            Some(statement) if statement.text.contains("t1") => row.clone().after_us(micros),
+            _ => row.clone(),
+        };
+        old.iter().map(slow).collect()
+    };
+    let slower = compare(&old, &slow(9_000), Some(&old), gate);
+    assert_eq!(slower.verdict.outcome, Outcome::Fail);
+    let first = &slower.latency.fingerprints[0];
+    assert!(first.named.statement.contains("t1") && first.slower.len() == 1);
+    assert_eq!(first.added_ns, 80 * 8_000_000);
+    let noisy = compare(&old, &slow(9_000), Some(&slow(9_000)), gate);
+    assert_eq!(noisy.verdict.outcome, Outcome::Pass, "{:?}", noisy.verdict);
+}
+
+#[test]
+fn a_metric_without_samples_is_no_pass() {
+    let day = day(5);
+    let few = compare(&day, &day, None, "fingerprint.p99 > 2x");
+    assert_eq!(few.verdict.outcome, Outcome::Inconclusive);
+    let strict = compare(&day, &day, None, "fingerprint.p99 > 2x or inconclusive");
+    assert_eq!(strict.verdict.outcome, Outcome::Fail);
+    let none = compare(&[], &[], None, ANSWERS);
+    assert_eq!(none.verdict.outcome, Outcome::Inconclusive);
+}
+
+#[test]
+fn times_do_not_count_where_the_harness_was_late() {
+    let gate = "response.p99 > 1.3x";
+    let old = day(60);
+    let late: Vec<Exchange> = old
+        .iter()
+        .map(|row| row.clone().replayed_us(30_000).after_us(1_000))
+        .collect();
+    let comparison = compare(&old, &late, None, gate);
+    assert_eq!(
+        comparison.verdict.outcome,
+        Outcome::Inconclusive,
+        "{:?}",
+        comparison.verdict
+    );
+    let answers = compare(&old, &late, None, ANSWERS);
+    assert_eq!(answers.verdict.outcome, Outcome::Pass);
+}
+
+#[test]
+fn runs_of_different_recordings_are_never_judged() {
+    let old = day(5);
+    let new = change(&old, 4, |row| row.failed("42883"));
+    let mut other = input("new", &new);
+    other.about.recording = "tuesday".to_owned();
+    let comparison = compare_rows(
+        input("old", &old),
+        other,
+        None,
+        testing::protocols,
+        &Options::default(),
+    )
+    .expect("rows in order");
+    assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
+}
+
+proptest! {
+    #[test]
+    fn injected_differences_are_found_exactly(picks in prop::collection::btree_set(2usize..82, 0..30)) {
+        let old = day(40);
+        let mut new = old.clone();
+        for &at in &picks {
+            new[at] = match at % 3 {
+                0 => new[at].clone().failed("42883"),
+                1 => new[at].clone().answered("1\t11.00"),
+                _ => new[at].clone().lost(Status::Unanswered, "session lost"),
+            };
+        }
+        let found = compare(&old, &new, Some(&old), ANSWERS);
+        prop_assert_eq!(found.differences(), picks.len() as u64);
+        let counts = &found.requests;
+        prop_assert_eq!(counts.matched, counts.compared + counts.missing);
+        prop_assert_eq!(counts.compared + counts.missing - counts.equal, picks.len() as u64);
+        let outcome = if picks.is_empty() { Outcome::Pass } else { Outcome::Fail };
+        prop_assert_eq!(found.verdict.outcome, outcome);
+        let itself = compare(&new, &new, None, "values > 0 or new-errors > 0");
+        prop_assert_eq!(itself.differences(), 0);
+    }
+}

@@ -1,0 +1,443 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use protocol::{Answer, Difference, DifferenceKind, Protocol};
+use recording::{Exchange, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::table::{Named, Subject, cap, count, reason};
+
+/// Groups, and sets of places in a group, that are told apart.
+const GROUPS: usize = 500;
+const PLACES: usize = 32;
+/// Examples kept for a group: while reading, and shown.
+const EXAMPLES_READ: usize = 6;
+const EXAMPLES: usize = 3;
+/// Of an example: differences, parameters, rows and columns, and bytes of each text.
+const DIFFERENCES: usize = 8;
+const PARAMETERS: usize = 32;
+const ROWS: usize = 12;
+const COLUMNS: usize = 24;
+const STATEMENT: usize = 4 << 10;
+const CELL: usize = 240;
+
+/// Differences of one kind in one statement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    #[serde(flatten)]
+    pub named: Named,
+    pub kind: String,
+    /// Requests that differ so between OLD and NEW, noise apart.
+    pub count: u64,
+    /// Requests that differ so between OLD and the noise run.
+    pub noise: u64,
+    /// Requests of this statement that were compared.
+    pub compared: u64,
+    /// Columns and the like, with how many requests differ there.
+    pub places: BTreeMap<String, u64>,
+    pub first_at: String,
+    pub last_at: String,
+    pub examples: Vec<Example>,
+}
+
+/// What differs, but in the noise run too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoiseGroup {
+    #[serde(flatten)]
+    pub named: Named,
+    pub kind: String,
+    /// Requests that differ so between OLD and NEW, and between OLD and the noise run.
+    pub count: u64,
+    pub noise: u64,
+    pub places: BTreeMap<String, u64>,
+    pub example: Option<Cell>,
+}
+
+/// One request that differs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    pub session: u64,
+    pub seq: u32,
+    pub at: String,
+    pub statement: String,
+    pub parameters: Vec<String>,
+    pub differences: Vec<Cell>,
+    /// Further ones in the same answer.
+    pub more_differences: u64,
+    pub old: ShownAnswer,
+    pub new: ShownAnswer,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    pub place: String,
+    pub expected: String,
+    pub observed: String,
+}
+
+/// An answer for people, its length capped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownAnswer {
+    /// `ok`, `error`, or why there is none.
+    pub status: String,
+    pub service_ns: Option<u64>,
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+    pub more_rows: u64,
+    pub messages: Vec<String>,
+    /// The recorded answer is only a beginning.
+    pub cut: bool,
+}
+
+/// The differences of a comparison, grouped while it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Differences {
+    groups: HashMap<(Subject, DifferenceKind), Gathered>,
+    /// By kind, of groups over the cap.
+    untold: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    named: Named,
+    /// Fresh differences by the set of places in which the request differs.
+    sets: HashMap<BTreeSet<String>, Set>,
+    examples: usize,
+    /// Requests by place: between OLD and NEW, and between OLD and the noise run.
+    raw: HashMap<String, u64>,
+    noise: HashMap<String, u64>,
+    /// Requests with all of their places in the noise run's differences of the same request.
+    same_request: u64,
+    noisy_requests: u64,
+    noise_example: Option<Cell>,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    count: u64,
+    first_at: String,
+    last_at: String,
+    examples: Vec<Example>,
+}
+
+/// What the groups come to.
+#[derive(Debug, Default)]
+pub(crate) struct Grouped {
+    pub groups: Vec<Group>,
+    pub noise: Vec<NoiseGroup>,
+    /// Differences in all, by kind.
+    pub by_kind: BTreeMap<String, u64>,
+    /// Of these, in groups that are not told apart.
+    pub untold: BTreeMap<String, u64>,
+}
+
+/// Everything that is known of a request that differs somewhere.
+pub(crate) struct Differing<'a> {
+    pub protocol: Option<&'a dyn Protocol>,
+    pub old: &'a Exchange,
+    pub new: Option<&'a Exchange>,
+    /// Between OLD and NEW, and between OLD and the noise run.
+    pub fresh: Vec<Difference>,
+    pub noise: Vec<Difference>,
+}
+
+impl Differences {
+    /// Whether anything differs that does not differ in the noise run of the same request.
+    pub fn add(&mut self, differing: &Differing<'_>) -> bool {
+        let fresh = by_kind(&differing.fresh);
+        let noise = by_kind(&differing.noise);
+        let mut any = false;
+        for (&kind, places) in &noise {
+            if let Some(group) = self.group(kind, differing) {
+                group.noisy_requests += 1;
+                for place in places {
+                    tally(&mut group.noise, place);
+                }
+                if group.noise_example.is_none() {
+                    let first = differing.noise.iter().find(|one| one.kind == kind);
+                    group.noise_example = first.map(cell);
+                }
+            }
+        }
+        for (&kind, places) in &fresh {
+            let known = noise.get(&kind);
+            let left: BTreeSet<String> = places
+                .iter()
+                .filter(|place| known.is_none_or(|known| !known.contains(*place)))
+                .cloned()
+                .collect();
+            any |= !left.is_empty();
+            match self.group(kind, differing) {
+                Some(group) => group.add(places, left, kind, differing),
+                None if left.is_empty() => {}
+                None => count(&mut self.untold, kind.name(), 1),
+            }
+        }
+        any
+    }
+
+    /// `None` where there are too many groups.
+    fn group(&mut self, kind: DifferenceKind, differing: &Differing<'_>) -> Option<&mut Gathered> {
+        let key = (Subject::of(differing.old), kind);
+        if self.groups.len() >= GROUPS && !self.groups.contains_key(&key) {
+            return None;
+        }
+        Some(self.groups.entry(key).or_insert_with(|| Gathered {
+            named: key.0.named(differing.old),
+            ..Gathered::default()
+        }))
+    }
+
+    /// `compared` tells how many requests of a subject were compared.
+    pub fn finish(self, compared: impl Fn(Subject) -> u64) -> Grouped {
+        let mut out = Grouped {
+            by_kind: self.untold.clone(),
+            untold: self.untold,
+            ..Grouped::default()
+        };
+        let mut all: Vec<_> = self.groups.into_iter().collect();
+        all.sort_by_key(|(key, _)| *key);
+        for ((subject, kind), gathered) in all {
+            let (group, noise) = gathered.finish(kind, compared(subject));
+            if group.count > 0 {
+                count(&mut out.by_kind, kind.name(), group.count);
+                out.groups.push(group);
+            }
+            if noise.count + noise.noise > 0 {
+                out.noise.push(noise);
+            }
+        }
+        out.groups
+            .sort_by_key(|group| std::cmp::Reverse(group.count));
+        out.noise
+            .sort_by_key(|group| std::cmp::Reverse(group.count.max(group.noise)));
+        out
+    }
+}
+
+impl Gathered {
+    fn add(
+        &mut self,
+        places: &BTreeSet<String>,
+        left: BTreeSet<String>,
+        kind: DifferenceKind,
+        differing: &Differing<'_>,
+    ) {
+        for place in places {
+            tally(&mut self.raw, place);
+        }
+        if left.is_empty() {
+            self.same_request += 1;
+            return;
+        }
+        let left = if self.sets.len() < PLACES || self.sets.contains_key(&left) {
+            left
+        } else {
+            BTreeSet::from(["other places".to_owned()])
+        };
+        let set = self.sets.entry(left).or_default();
+        let at = differing.old.started_at.to_string();
+        if set.count == 0 {
+            set.first_at.clone_from(&at);
+        }
+        set.count += 1;
+        set.last_at = at;
+        if set.examples.len() < EXAMPLES && self.examples < EXAMPLES_READ {
+            set.examples.push(example(kind, differing));
+            self.examples += 1;
+        }
+    }
+
+    fn finish(self, kind: DifferenceKind, compared: u64) -> (Group, NoiseGroup) {
+        let mut group = Group {
+            named: self.named.clone(),
+            kind: kind.name().to_owned(),
+            count: 0,
+            noise: self.noisy_requests,
+            compared,
+            places: BTreeMap::new(),
+            first_at: String::new(),
+            last_at: String::new(),
+            examples: Vec::new(),
+        };
+        let mut noise = NoiseGroup {
+            named: self.named,
+            kind: kind.name().to_owned(),
+            count: self.same_request,
+            noise: self.noisy_requests,
+            places: BTreeMap::new(),
+            example: self.noise_example,
+        };
+        for (place, &times) in &self.noise {
+            count(&mut noise.places, place, times);
+        }
+        let raw = |place: &str| self.raw.get(place).copied().unwrap_or_default();
+        let noisy = |place: &str| match self.noise.get(place) {
+            Some(&noise) => is_noise(raw(place), noise, compared),
+            None => false,
+        };
+        for (places, set) in self.sets {
+            let real: Vec<String> = places.into_iter().filter(|place| !noisy(place)).collect();
+            if real.is_empty() {
+                noise.count += set.count;
+                continue;
+            }
+            for place in &real {
+                count(&mut group.places, place, set.count);
+            }
+            group.count += set.count;
+            if group.first_at.is_empty() || set.first_at < group.first_at {
+                group.first_at = set.first_at;
+            }
+            group.last_at = group.last_at.max(set.last_at);
+            group.examples.extend(set.examples);
+        }
+        group.compared = group.compared.max(group.count);
+        group
+            .examples
+            .sort_by(|a, b| (&a.at, a.session, a.seq).cmp(&(&b.at, b.session, b.seq)));
+        group.examples.truncate(EXAMPLES);
+        (group, noise)
+    }
+}
+
+/// Diffy's rule: what differs between new and old counts where it is more than what differs between
+/// old and old, by more than 20 % of their sum and more than 0.03 % of the requests.
+fn is_noise(raw: u64, noise: u64, compared: u64) -> bool {
+    let more = raw.saturating_sub(noise) as f64;
+    more <= 0.2 * (raw + noise) as f64 || more <= 0.0003 * compared as f64
+}
+
+fn tally(counts: &mut HashMap<String, u64>, place: &str) {
+    if let Some(count) = counts.get_mut(place) {
+        *count += 1;
+    } else if counts.len() < PLACES {
+        counts.insert(place.to_owned(), 1);
+    }
+}
+
+fn by_kind(differences: &[Difference]) -> BTreeMap<DifferenceKind, BTreeSet<String>> {
+    let mut kinds: BTreeMap<DifferenceKind, BTreeSet<String>> = BTreeMap::new();
+    for difference in differences {
+        let places = kinds.entry(difference.kind).or_default();
+        places.insert(cap(column(&difference.place), CELL));
+    }
+    kinds
+}
+
+/// The place without its row, since rows are many and a column is what varies by nature.
+fn column(place: &str) -> &str {
+    match place.strip_prefix("row ").map(|rest| rest.split_once(", ")) {
+        Some(Some((_, column))) => column,
+        Some(None) => "",
+        None => place,
+    }
+}
+
+fn cell(difference: &Difference) -> Cell {
+    Cell {
+        place: cap(&difference.place, CELL),
+        expected: cap(&difference.expected, CELL),
+        observed: cap(&difference.observed, CELL),
+    }
+}
+
+fn example(kind: DifferenceKind, differing: &Differing<'_>) -> Example {
+    let old = differing.old;
+    let shown = differing
+        .protocol
+        .map(|protocol| protocol.show_request(old));
+    let shown = shown.unwrap_or_default();
+    let normalised = old.request.statement.as_ref().map(|s| s.text.to_string());
+    let mut parameters: Vec<String> = shown
+        .parameters
+        .iter()
+        .take(PARAMETERS)
+        .map(|parameter| cap(parameter, CELL))
+        .collect();
+    if shown.parameters.len() > PARAMETERS {
+        let more = shown.parameters.len() - PARAMETERS;
+        parameters.push(format!("and {more} more"));
+    }
+    let of_kind = differing.fresh.iter().filter(|one| one.kind == kind);
+    let total = of_kind.clone().count();
+    Example {
+        session: old.session,
+        seq: old.seq,
+        at: old.started_at.to_string(),
+        statement: cap(
+            &shown.statement.or(normalised).unwrap_or_default(),
+            STATEMENT,
+        ),
+        parameters,
+        differences: of_kind.take(DIFFERENCES).map(cell).collect(),
+        more_differences: total.saturating_sub(DIFFERENCES) as u64,
+        old: shown_answer(Some(old), differing.protocol),
+        new: shown_answer(differing.new, differing.protocol),
+    }
+}
+
+fn shown_answer(row: Option<&Exchange>, protocol: Option<&dyn Protocol>) -> ShownAnswer {
+    let Some(row) = row else {
+        return ShownAnswer {
+            status: "not in the run".to_owned(),
+            ..ShownAnswer::default()
+        };
+    };
+    let answer = match protocol {
+        Some(protocol) if row.response.is_some() => protocol.show_response(row, ROWS),
+        _ => Answer::default(),
+    };
+    let capped = |cells: &[String]| -> Vec<String> {
+        let mut capped: Vec<String> = cells.iter().take(COLUMNS).map(|c| cap(c, CELL)).collect();
+        if cells.len() > COLUMNS {
+            capped.push(format!("and {} more", cells.len() - COLUMNS));
+        }
+        capped
+    };
+    ShownAnswer {
+        status: status(row),
+        service_ns: row.service_ns(),
+        columns: capped(&answer.columns),
+        rows: answer
+            .rows
+            .iter()
+            .take(ROWS)
+            .map(|row| capped(row))
+            .collect(),
+        more_rows: answer.more_rows + answer.rows.len().saturating_sub(ROWS) as u64,
+        messages: capped(&answer.messages),
+        cut: answer.cut,
+    }
+}
+
+/// `ok`, `error 42601`, `unanswered: session lost`.
+pub(crate) fn status(row: &Exchange) -> String {
+    let code = row.response.as_ref().and_then(|r| r.error_code.as_deref());
+    match (row.status, code) {
+        (Status::Ok, _) => "ok".to_owned(),
+        (Status::Error, Some(code)) => format!("error {code}"),
+        (Status::Error, None) => "error".to_owned(),
+        (status, _) => format!("{}: {}", status.name(), reason(row)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_loses_its_row() {
+        assert_eq!(column("row 3, column total"), "column total");
+        assert_eq!(column("row 3"), "");
+        assert_eq!(column("tag"), "tag");
+    }
+
+    #[test]
+    fn noise_by_rate() {
+        assert!(is_noise(10, 10, 100));
+        assert!(is_noise(14, 10, 100));
+        assert!(!is_noise(16, 10, 100));
+        assert!(is_noise(16, 10, 100_000));
+        assert!(is_noise(0, 3, 100));
+    }
+}

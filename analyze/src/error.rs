@@ -1,0 +1,41 @@
+use std::fmt;
+
+/// Which of the compared streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Old,
+    New,
+    Noise,
+}
+
+/// Why rows could not be analysed.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalyzeError {
+    #[error("cannot read {which}: {source}")]
+    Read {
+        which: Which,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "{which} is not in order of time at session {session}, request {seq}: verify the directory"
+    )]
+    OutOfOrder {
+        which: Which,
+        session: u64,
+        seq: u32,
+    },
+    #[error("session {session} speaks a protocol that this build does not know: {protocol}")]
+    UnknownProtocol { session: u64, protocol: String },
+    #[error("cannot write the report as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Which::Old => "OLD",
+            Which::New => "NEW",
+            Which::Noise => "the noise run",
+        })
+    }
+}

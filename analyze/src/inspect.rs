@@ -1,0 +1,410 @@
+use std::collections::{BTreeMap, HashMap};
+
+use recording::{Exchange, Kind, Ledger, Notes, Status, Timestamp};
+use serde::Serialize;
+
+use crate::samples::{Samples, Summary};
+use crate::table::{Named, Table, Tally, count, reason};
+
+/// Fingerprints that are told apart; the least called beyond are counted together.
+const FINGERPRINTS: usize = 10_000;
+/// Fingerprints in each of the two lists of the busiest.
+const TOP: usize = 50;
+/// Sessions that are told apart; those that come later are only in the sums.
+const SESSIONS: usize = 10_000;
+
+/// What a recording or a run holds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Inspection {
+    pub id: String,
+    /// `recording` or `run`.
+    pub kind: String,
+    pub tool: String,
+    pub created_at: String,
+    pub source: String,
+    pub servers: Vec<String>,
+    /// The writer came to its end.
+    pub complete: bool,
+    pub span: Span,
+    /// Ordinary sessions, those that failed to log in or are encrypted among them; connections that
+    /// only cancel are in `cancels`.
+    pub sessions: u64,
+    pub cancels: u64,
+    #[serde(flatten)]
+    pub totals: Totals,
+    pub encrypted_sessions: u64,
+    /// Rows where the bytes broke the protocol's rules.
+    pub protocol_violations: u64,
+    /// Rows by what a reader should know of them.
+    pub notes: BTreeMap<String, u64>,
+    pub ledger: Ledger,
+    /// What of the directory could not be read.
+    pub left_out: Vec<String>,
+    pub rates: Rates,
+    pub latency: Summary,
+    pub top_by_calls: Vec<Fingerprint>,
+    pub top_by_time: Vec<Fingerprint>,
+    pub fingerprints: Fingerprints,
+    pub by_session: Vec<Session>,
+    /// Sessions that are only in the sums.
+    pub sessions_not_listed: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    pub requests: u64,
+    pub statements: u64,
+    pub rows: u64,
+    pub affected: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// By code; those of logins too.
+    pub errors: BTreeMap<String, u64>,
+    /// Requests and logins without a complete answer, by reason.
+    pub incomplete: BTreeMap<String, u64>,
+}
+
+/// From the first request or login to the last byte of an answer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Span {
+    pub start: String,
+    pub end: String,
+    pub seconds: f64,
+}
+
+/// Requests a second.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Rates {
+    pub mean: f64,
+    pub peak: u64,
+    /// The second of the peak.
+    pub peak_at: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Fingerprint {
+    #[serde(flatten)]
+    pub named: Named,
+    pub calls: u64,
+    pub rows: u64,
+    pub errors: u64,
+    pub time: Summary,
+}
+
+/// How many fingerprints there were.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Fingerprints {
+    pub told_apart: u64,
+    /// Rare ones that were counted together, and how many requests they were.
+    pub folded: u64,
+    pub folded_calls: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Session {
+    pub session: u64,
+    pub protocol: String,
+    pub client: String,
+    pub server: String,
+    pub user: Option<String>,
+    pub database: Option<String>,
+    pub application: Option<String>,
+    pub started_at: String,
+    pub seconds: f64,
+    /// How it ended; absent where the end is not recorded.
+    pub ended_by: Option<String>,
+    pub encrypted: bool,
+    pub mid_stream: bool,
+    #[serde(flatten)]
+    pub totals: Totals,
+    #[serde(skip)]
+    began: Timestamp,
+    #[serde(skip)]
+    order: usize,
+}
+
+#[derive(Debug)]
+struct Calls {
+    calls: u64,
+    rows: u64,
+    errors: u64,
+    times: Samples,
+}
+
+impl Default for Calls {
+    fn default() -> Calls {
+        Calls {
+            calls: 0,
+            rows: 0,
+            errors: 0,
+            times: Samples::coarse(),
+        }
+    }
+}
+
+impl Tally for Calls {
+    fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    fn absorb(&mut self, other: Calls) {
+        self.calls += other.calls;
+        self.rows += other.rows;
+        self.errors += other.errors;
+        self.times.absorb(&other.times);
+    }
+}
+
+impl Totals {
+    fn add(&mut self, row: &Exchange) {
+        if row.kind == Kind::Request {
+            self.requests += 1;
+            self.statements += u64::from(row.request.statements);
+            self.request_bytes += row.request.wire_len;
+        }
+        if let Some(response) = &row.response {
+            self.rows += response.rows;
+            self.affected += response.affected;
+            self.response_bytes += response.wire_len;
+        }
+        match row.status {
+            Status::Ok => {}
+            Status::Error => {
+                let code = row.response.as_ref().and_then(|r| r.error_code.as_deref());
+                count(&mut self.errors, code.unwrap_or("no code"), 1);
+            }
+            Status::Unanswered | Status::Skipped => {
+                count(&mut self.incomplete, &reason(row), 1);
+            }
+        }
+    }
+}
+
+/// Counts what the rows hold. What is not in the rows (the manifest's part) is left empty.
+pub fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
+    let mut counter = Counter::new();
+    for row in rows {
+        counter.add(&row?);
+    }
+    Ok(counter.finish())
+}
+
+struct Counter {
+    out: Inspection,
+    first: Option<Timestamp>,
+    last: Timestamp,
+    second: (i64, u64),
+    peak: (i64, u64),
+    latency: Samples,
+    table: Table<Calls>,
+    listed: HashMap<u64, Session>,
+}
+
+impl Counter {
+    fn new() -> Counter {
+        Counter {
+            out: Inspection::default(),
+            first: None,
+            last: Timestamp(0),
+            second: (0, 0),
+            peak: (0, 0),
+            latency: Samples::fine(),
+            table: Table::new(FINGERPRINTS),
+            listed: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, row: &Exchange) {
+        self.first.get_or_insert(row.started_at);
+        let end = row.response.as_ref().map(|r| r.last_byte_at);
+        self.last = self.last.max(row.started_at).max(end.unwrap_or_default());
+        for name in row.notes.to_string().split(',').filter(|n| !n.is_empty()) {
+            count(&mut self.out.notes, name, 1);
+        }
+        self.out.protocol_violations += u64::from(row.notes.contains(Notes::VIOLATION));
+        match row.kind {
+            Kind::Open => self.open(row),
+            Kind::Request => self.request(row),
+            Kind::Cancel => {
+                // Its opening was taken for a session's.
+                self.out.cancels += 1;
+                self.out.sessions = self.out.sessions.saturating_sub(1);
+                if self.listed.remove(&row.session).is_none() {
+                    let not_listed = &mut self.out.sessions_not_listed;
+                    *not_listed = not_listed.saturating_sub(1);
+                }
+                return;
+            }
+            Kind::Close => {}
+        }
+        if matches!(row.kind, Kind::Open | Kind::Request) {
+            self.out.totals.add(row);
+        }
+        if let Some(session) = self.listed.get_mut(&row.session) {
+            if row.kind == Kind::Close {
+                session.ended_by = Some(reason(row).to_string());
+            } else {
+                session.totals.add(row);
+            }
+            let end = end.unwrap_or(row.started_at).since(session.began) as f64 / 1e9;
+            session.seconds = session.seconds.max(end);
+        }
+    }
+
+    fn open(&mut self, row: &Exchange) {
+        self.out.sessions += 1;
+        let encrypted = row.notes.contains(Notes::ENCRYPTED);
+        self.out.encrypted_sessions += u64::from(encrypted);
+        if self.listed.len() >= SESSIONS {
+            self.out.sessions_not_listed += 1;
+            return;
+        }
+        let mut session = Session {
+            session: row.session,
+            started_at: row.started_at.to_string(),
+            encrypted,
+            mid_stream: row.notes.contains(Notes::MID_STREAM),
+            began: row.started_at,
+            order: self.listed.len(),
+            ..Session::default()
+        };
+        if let Some(info) = row.info.as_deref() {
+            let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
+            session.protocol = info.protocol.to_string();
+            session.client = info.client.to_string();
+            session.server = info.server.to_string();
+            session.user = text(&info.user);
+            session.database = text(&info.database);
+            session.application = text(&info.application);
+        }
+        self.listed.insert(row.session, session);
+    }
+
+    fn request(&mut self, row: &Exchange) {
+        let second = row.started_at.0.div_euclid(1_000_000_000);
+        if self.second.0 != second {
+            self.second = (second, 0);
+        }
+        self.second.1 += 1;
+        if self.second.1 > self.peak.1 {
+            self.peak = self.second;
+        }
+        let calls = self.table.entry(row);
+        calls.calls += 1;
+        calls.rows += row.response.as_ref().map_or(0, |response| response.rows);
+        calls.errors += u64::from(row.status == Status::Error);
+        if let Some(ns) = row.service_ns() {
+            calls.times.record(ns);
+            self.latency.record(ns);
+        }
+    }
+
+    fn finish(self) -> Inspection {
+        let mut out = self.out;
+        let first = self.first.unwrap_or_default();
+        let seconds = self.last.since(first) as f64 / 1e9;
+        if self.first.is_some() {
+            out.span = Span {
+                start: first.to_string(),
+                end: self.last.to_string(),
+                seconds,
+            };
+        }
+        if self.peak.1 > 0 {
+            out.rates = Rates {
+                // Less than a second says nothing of a rate.
+                mean: out.totals.requests as f64 / seconds.max(1.0),
+                peak: self.peak.1,
+                peak_at: Timestamp(self.peak.0.saturating_mul(1_000_000_000)).to_string(),
+            };
+        }
+        out.latency = self.latency.summary();
+        let (entries, rest, folded) = self.table.finish();
+        out.fingerprints = Fingerprints {
+            told_apart: entries.len() as u64,
+            folded,
+            folded_calls: rest.calls,
+        };
+        let mut all: Vec<Fingerprint> = entries
+            .into_iter()
+            .map(|(_, named, calls)| Fingerprint {
+                named,
+                calls: calls.calls,
+                rows: calls.rows,
+                errors: calls.errors,
+                time: calls.times.summary(),
+            })
+            .collect();
+        all.sort_by_key(|one| std::cmp::Reverse(one.calls));
+        out.top_by_calls = all.iter().take(TOP).cloned().collect();
+        all.sort_by_key(|one| std::cmp::Reverse(one.time.total_ns));
+        all.truncate(TOP);
+        out.top_by_time = all;
+        out.by_session = self.listed.into_values().collect();
+        out.by_session
+            .sort_by_key(|session| (session.order, session.session));
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use recording::SessionInfo;
+
+    use super::*;
+    use crate::testing::{self, Change};
+
+    fn inspect(rows: Vec<Exchange>) -> Inspection {
+        inspect_rows(rows.into_iter().map(Ok::<_, Infallible>)).expect("rows")
+    }
+
+    pub(crate) fn day() -> Inspection {
+        let mut encrypted = testing::open(3);
+        encrypted.notes.add(Notes::ENCRYPTED);
+        let mut canceller = testing::open(4);
+        canceller.info = canceller.info.map(|info| {
+            Box::new(SessionInfo {
+                backend: Some(1),
+                ..*info
+            })
+        });
+        let mut cancel = testing::request(4, 1, "");
+        cancel.kind = Kind::Cancel;
+        let mut rows = vec![
+            testing::open(1),
+            testing::open(2).failed("28P01"),
+            encrypted.lost(Status::Unanswered, "encrypted"),
+            canceller,
+            testing::request(1, 1, "select total from orders where id = ?"),
+            cancel,
+            testing::request(1, 2, "select total from orders where id = ?").after_us(3_000),
+            testing::request(1, 3, "insert into orders values (?, ?)").failed("23505"),
+            testing::request(1, 4, "select pg_sleep(?)").after_us(90_000),
+            testing::request(1, 5, "commit").lost(Status::Unanswered, "gap in the response"),
+            testing::close(1, 6),
+        ];
+        rows.sort_by_key(Exchange::order);
+        inspect(rows)
+    }
+
+    #[test]
+    fn counts_everything_once() {
+        let day = day();
+        assert_eq!(
+            (day.sessions, day.cancels, day.encrypted_sessions),
+            (3, 1, 1)
+        );
+        assert_eq!((day.totals.requests, day.totals.statements), (5, 5));
+        assert_eq!(day.totals.rows, 4);
+        assert_eq!(day.by_session.len(), 3);
+        insta::assert_json_snapshot!(day);
+    }
+
+    #[test]
+    fn nothing_is_no_trouble() {
+        let none = inspect(Vec::new());
+        assert_eq!((none.sessions, none.span.seconds), (0, 0.0));
+    }
+}

@@ -1,0 +1,3 @@
+//! A comparison for people and for machines.
+
+pub(crate) mod text;

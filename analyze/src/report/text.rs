@@ -1,0 +1,115 @@
+//! Numbers as people read them.
+
+/// `850 ns`, `12.3 µs`, `4.56 ms`, `7.89 s`, `12.5 min`, `3.20 h`: three digits.
+pub(crate) fn duration(ns: u64) -> String {
+    let ns = ns as f64;
+    let (value, unit) = match ns {
+        _ if ns < 999.5 => return format!("{ns} ns"),
+        _ if ns < 999.5e3 => (ns / 1e3, "µs"),
+        _ if ns < 999.5e6 => (ns / 1e6, "ms"),
+        _ if ns < 120e9 => (ns / 1e9, "s"),
+        _ if ns < 7_200e9 => (ns / 60e9, "min"),
+        _ => (ns / 3_600e9, "h"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// With its sign, also where it is more.
+pub(crate) fn signed_duration(ns: i64) -> String {
+    let sign = match ns {
+        0 => "",
+        _ if ns < 0 => "−",
+        _ => "+",
+    };
+    format!("{sign}{}", duration(ns.unsigned_abs()))
+}
+
+pub(crate) fn three_digits(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$}")
+}
+
+/// `12,345,678`.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 request`, `2 requests`.
+pub(crate) fn plural(number: u64, one: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {one}{s}", thousands(number))
+}
+
+/// One line of at most `width` characters, spaces taken together, control characters shown.
+pub(crate) fn line(text: &str, width: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let clean: String = words
+        .join(" ")
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if clean.chars().count() <= width {
+        return clean;
+    }
+    let mut short: String = clean.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let shown: Vec<String> = [
+            0,
+            850,
+            999,
+            1_000,
+            12_345,
+            999_499,
+            999_500,
+            4_560_000,
+            999_600_000,
+            7_890_000_000,
+            119_900_000_000,
+            750_000_000_000,
+            11_520_000_000_000,
+        ]
+        .map(duration)
+        .to_vec();
+        assert_eq!(
+            shown.join(" | "),
+            "0 ns | 850 ns | 999 ns | 1.00 µs | 12.3 µs | 999 µs | 1.00 ms | 4.56 ms | 1.00 s | \
+             7.89 s | 120 s | 12.5 min | 3.20 h"
+        );
+        assert_eq!(signed_duration(-1_500), "−1.50 µs");
+        assert_eq!(signed_duration(1_500), "+1.50 µs");
+    }
+
+    #[test]
+    fn numbers_and_lines() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(123), "123");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(plural(1, "request"), "1 request");
+        assert_eq!(
+            line(" select\n  1\t+\u{1b}[2J ", 99),
+            "select 1 +\u{fffd}[2J"
+        );
+        assert_eq!(line("abcdef", 4), "abc…");
+    }
+}

@@ -1,0 +1,547 @@
+use recording::{Exchange, Status, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::gate::{Limit, Stat};
+use crate::samples::{Samples, Summary};
+use crate::stats;
+use crate::table::{Named, Subject, Table, Tally};
+
+/// Statements whose times are told apart; the least called beyond are taken together.
+const FINGERPRINTS: usize = 2_000;
+const BUCKETS: usize = 240;
+/// Fewer executions than this on either side say nothing.
+pub(crate) const ENOUGH: u64 = 30;
+/// The chance of any false alarm among all the statements of a comparison.
+pub(crate) const ALPHA: f64 = 0.01;
+
+/// How long the same requests took. Only those that both sides answered without an error.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Latency {
+    pub service: Sides,
+    pub response: Sides,
+    pub first_byte: Sides,
+    /// Service time at ever rarer percentiles.
+    pub curve: Vec<CurvePoint>,
+    pub over_time: OverTime,
+    /// By what they add to the day, the most first.
+    pub fingerprints: Vec<FingerprintTimes>,
+    /// Rare statements that were taken together: how many, and their times.
+    pub folded: u64,
+    pub folded_times: Sides,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sides {
+    pub old: Summary,
+    pub new: Summary,
+    pub noise: Option<Summary>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// 99.9, say.
+    pub percentile: f64,
+    pub old_ns: u64,
+    pub new_ns: u64,
+    pub noise_ns: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OverTime {
+    pub start: String,
+    pub bucket_seconds: u64,
+    pub buckets: Vec<Bucket>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// On the recording's clock, from the start.
+    pub second: u64,
+    pub requests: u64,
+    pub old_p50_ns: u64,
+    pub old_p99_ns: u64,
+    pub new_p50_ns: u64,
+    pub new_p99_ns: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FingerprintTimes {
+    #[serde(flatten)]
+    pub named: Named,
+    #[serde(flatten)]
+    pub times: Sides,
+    /// New total minus old total, within the recording and for a day at its rate.
+    pub added_ns: i64,
+    pub added_ns_a_day: Option<i64>,
+    /// New to old; absent where the old is 0.
+    pub mean_ratio: Option<f64>,
+    pub p50_ratio: Option<f64>,
+    pub p99_ratio: Option<f64>,
+    /// In what it is slower than the gate allows, beyond noise and beyond chance.
+    pub slower: Vec<Slower>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slower {
+    /// `p99`, `mean`.
+    pub stat: String,
+    pub old_ns: u64,
+    pub new_ns: u64,
+    /// What it may have been.
+    pub limit_ns: u64,
+    /// That this is chance, were the new one at the limit.
+    pub chance: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Trio {
+    pub old: Samples,
+    pub new: Samples,
+    pub noise: Samples,
+}
+
+impl Trio {
+    fn fine() -> Trio {
+        Trio {
+            old: Samples::fine(),
+            new: Samples::fine(),
+            noise: Samples::fine(),
+        }
+    }
+
+    fn sides(&self) -> Sides {
+        Sides {
+            old: self.old.summary(),
+            new: self.new.summary(),
+            noise: (self.noise.count() > 0).then(|| self.noise.summary()),
+        }
+    }
+
+    fn record(&mut self, old: u64, new: u64, noise: Option<u64>) {
+        self.old.record(old);
+        self.new.record(new);
+        if let Some(noise) = noise {
+            self.noise.record(noise);
+        }
+    }
+}
+
+impl Default for Trio {
+    fn default() -> Trio {
+        Trio {
+            old: Samples::coarse(),
+            new: Samples::coarse(),
+            noise: Samples::coarse(),
+        }
+    }
+}
+
+impl Tally for Trio {
+    fn calls(&self) -> u64 {
+        self.old.count()
+    }
+
+    fn absorb(&mut self, other: Trio) {
+        self.old.absorb(&other.old);
+        self.new.absorb(&other.new);
+        self.noise.absorb(&other.noise);
+    }
+}
+
+/// What a test of a statistic against a limit came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Judged {
+    TooFew,
+    Within,
+    Above {
+        old: f64,
+        new: f64,
+        limit: f64,
+        chance: f64,
+    },
+}
+
+/// Is the new side's statistic above the limit, and above what the noise run alone shows?
+///
+/// The limit counts from the slower one of OLD and the noise run, and the new one must exceed that
+/// by more than those two differ.
+pub(crate) fn judge(trio: &Trio, stat: Stat, limit: Limit, or_equal: bool) -> Judged {
+    if trio.old.count() < ENOUGH || trio.new.count() < ENOUGH {
+        return Judged::TooFew;
+    }
+    let (old, new) = (value(&trio.old, stat), value(&trio.new, stat));
+    let noise = (trio.noise.count() >= ENOUGH).then(|| value(&trio.noise, stat));
+    let (base, samples) = match noise {
+        Some(noise) if noise > old => (noise, &trio.noise),
+        _ => (old, &trio.old),
+    };
+    let (bar, factor) = match limit {
+        Limit::Relative { factor, plus_ns } => (factor * base + plus_ns, factor),
+        Limit::Time { ns } => (ns, 0.0),
+        Limit::Count(_) | Limit::Share(_) => return Judged::Within,
+    };
+    if new < bar || (new == bar && !or_equal) {
+        return Judged::Within;
+    }
+    let quiet = noise.map_or(base, |noise| noise.min(old));
+    let band = if quiet > 0.0 { base / quiet } else { 1.0 };
+    if factor > 0.0 && band > 1.0 && new <= base * band {
+        return Judged::Within;
+    }
+    let chance = match stat.quantile() {
+        _ if factor == 0.0 => 0.0,
+        Some(quantile) => stats::exceedance(
+            samples.count(),
+            samples.beyond(quantile),
+            trio.new.count(),
+            trio.new.above(bar as u64),
+        ),
+        None if stat == Stat::Max => 0.0,
+        None => stats::mean_above(
+            bar,
+            factor * factor * samples.variance() / samples.count() as f64,
+            new,
+            trio.new.variance() / trio.new.count() as f64,
+        ),
+    };
+    Judged::Above {
+        old,
+        new,
+        limit: bar,
+        chance,
+    }
+}
+
+fn value(samples: &Samples, stat: Stat) -> f64 {
+    match (stat, stat.quantile()) {
+        (_, Some(quantile)) => samples.quantile(quantile) as f64,
+        (Stat::Max, None) => samples.max() as f64,
+        (_, None) => samples.mean(),
+    }
+}
+
+/// The times of a comparison while it is read.
+#[derive(Debug)]
+pub(crate) struct Times {
+    pub service: Trio,
+    pub response: Trio,
+    pub first_byte: Trio,
+    table: Table<Trio>,
+    start: Option<Timestamp>,
+    bucket_seconds: u64,
+    buckets: Vec<Trio>,
+}
+
+/// The same when all is read: with the samples, for the gate.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub service: Trio,
+    pub response: Trio,
+    pub first_byte: Trio,
+    pub fingerprints: Vec<(Subject, Named, Trio)>,
+}
+
+impl Times {
+    pub fn new() -> Times {
+        Times {
+            service: Trio::fine(),
+            response: Trio::fine(),
+            first_byte: Trio::fine(),
+            table: Table::new(FINGERPRINTS),
+            start: None,
+            bucket_seconds: 1,
+            buckets: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, old: &Exchange, new: &Exchange, noise: Option<&Exchange>) {
+        let noise = noise.filter(|row| row.status == Status::Ok);
+        if old.status != Status::Ok || new.status != Status::Ok {
+            return;
+        }
+        if let (Some(a), Some(b)) = (old.response_ns(), new.response_ns()) {
+            let c = noise.and_then(Exchange::response_ns);
+            self.response.record(a, b, c);
+        }
+        if let (Some(a), Some(b)) = (first_byte_ns(old), first_byte_ns(new)) {
+            self.first_byte.record(a, b, noise.and_then(first_byte_ns));
+        }
+        if let (Some(a), Some(b)) = (old.service_ns(), new.service_ns()) {
+            let c = noise.and_then(Exchange::service_ns);
+            self.service.record(a, b, c);
+            self.table.entry(old).record(a, b, c);
+            self.bucket(old.started_at).record(a, b, c);
+        }
+    }
+
+    /// Rows come in order of time, so that the first one is the start.
+    fn bucket(&mut self, at: Timestamp) -> &mut Trio {
+        let start = *self.start.get_or_insert(at);
+        let second = at.since(start) / 1_000_000_000;
+        while second / self.bucket_seconds >= BUCKETS as u64 {
+            self.bucket_seconds *= 2;
+            let mut halved: Vec<Trio> = Vec::with_capacity(BUCKETS);
+            for (index, bucket) in std::mem::take(&mut self.buckets).into_iter().enumerate() {
+                match halved.last_mut() {
+                    Some(last) if index % 2 == 1 => last.absorb(bucket),
+                    _ => halved.push(bucket),
+                }
+            }
+            self.buckets = halved;
+        }
+        let index = (second / self.bucket_seconds) as usize;
+        if self.buckets.len() <= index {
+            self.buckets.resize_with(index + 1, Trio::default);
+        }
+        &mut self.buckets[index]
+    }
+
+    /// `seconds` is how long the recording lasted.
+    pub fn finish(self, seconds: f64, bars: &[(Stat, Limit, bool)]) -> (Latency, Read) {
+        let over_time = OverTime {
+            start: self.start.map(|at| at.to_string()).unwrap_or_default(),
+            bucket_seconds: self.bucket_seconds,
+            buckets: (0..)
+                .step_by(self.bucket_seconds as usize)
+                .zip(&self.buckets)
+                .filter(|(_, trio)| trio.old.count() > 0)
+                .map(|(second, trio)| Bucket {
+                    second,
+                    requests: trio.old.count(),
+                    old_p50_ns: trio.old.quantile(0.5),
+                    old_p99_ns: trio.old.quantile(0.99),
+                    new_p50_ns: trio.new.quantile(0.5),
+                    new_p99_ns: trio.new.quantile(0.99),
+                })
+                .collect(),
+        };
+        let (entries, rest, folded) = self.table.finish();
+        let mut fingerprints: Vec<FingerprintTimes> = entries
+            .iter()
+            .map(|(_, named, trio)| fingerprint_times(named, trio, seconds))
+            .collect();
+        for (stat, limit, or_equal) in bars {
+            flag(&mut fingerprints, &entries, *stat, *limit, *or_equal);
+        }
+        fingerprints.sort_by_key(|one| std::cmp::Reverse((one.added_ns, one.times.old.count)));
+        let latency = Latency {
+            service: self.service.sides(),
+            response: self.response.sides(),
+            first_byte: self.first_byte.sides(),
+            curve: curve(&self.service),
+            over_time,
+            fingerprints,
+            folded,
+            folded_times: rest.sides(),
+        };
+        let read = Read {
+            service: self.service,
+            response: self.response,
+            first_byte: self.first_byte,
+            fingerprints: entries,
+        };
+        (latency, read)
+    }
+}
+
+/// Marks the statements that are above the limit, significantly among all that could be tested.
+fn flag(
+    out: &mut [FingerprintTimes],
+    entries: &[(Subject, Named, Trio)],
+    stat: Stat,
+    limit: Limit,
+    or_equal: bool,
+) {
+    for (index, slower) in slower(entries, stat, limit, or_equal) {
+        if let Some(times) = out.get_mut(index) {
+            times.slower.push(slower);
+        }
+    }
+}
+
+/// The entries above the limit, by index.
+pub(crate) fn slower(
+    entries: &[(Subject, Named, Trio)],
+    stat: Stat,
+    limit: Limit,
+    or_equal: bool,
+) -> Vec<(usize, Slower)> {
+    let judged: Vec<(usize, Judged)> = entries
+        .iter()
+        .map(|(_, _, trio)| judge(trio, stat, limit, or_equal))
+        .enumerate()
+        .filter(|(_, judged)| *judged != Judged::TooFew)
+        .collect();
+    let chances: Vec<f64> = judged
+        .iter()
+        .map(|(_, judged)| match judged {
+            Judged::Above { chance, .. } => *chance,
+            Judged::TooFew | Judged::Within => 1.0,
+        })
+        .collect();
+    let significant = stats::holm(&chances, ALPHA);
+    judged
+        .into_iter()
+        .zip(significant)
+        .filter_map(|((index, judged), significant)| match judged {
+            Judged::Above {
+                old,
+                new,
+                limit,
+                chance,
+            } if significant => Some((
+                index,
+                Slower {
+                    stat: stat.name().to_owned(),
+                    old_ns: old as u64,
+                    new_ns: new as u64,
+                    limit_ns: limit as u64,
+                    chance,
+                },
+            )),
+            _ => None,
+        })
+        .collect()
+}
+
+fn fingerprint_times(named: &Named, trio: &Trio, seconds: f64) -> FingerprintTimes {
+    let times = trio.sides();
+    let added = trio.new.total_ns() - trio.old.total_ns();
+    let ratio = |new: u64, old: u64| (old > 0).then(|| new as f64 / old as f64);
+    FingerprintTimes {
+        named: named.clone(),
+        times,
+        added_ns: added as i64,
+        // A rate is not known from less than a second.
+        added_ns_a_day: (seconds >= 1.0).then(|| (added * 86_400.0 / seconds) as i64),
+        mean_ratio: ratio(times.new.mean_ns, times.old.mean_ns),
+        p50_ratio: ratio(times.new.p50_ns, times.old.p50_ns),
+        p99_ratio: ratio(times.new.p99_ns, times.old.p99_ns),
+        slower: Vec::new(),
+    }
+}
+
+/// Twelve points for each further nine, until a point would stand for less than one request.
+fn curve(trio: &Trio) -> Vec<CurvePoint> {
+    let count = trio.old.count().min(trio.new.count());
+    (0..=12 * 8)
+        .map(|step| 10f64.powf(-f64::from(step) / 12.0))
+        .take_while(|rest| rest * count as f64 >= 1.0)
+        .map(|rest| CurvePoint {
+            percentile: 100.0 * (1.0 - rest),
+            old_ns: trio.old.quantile(1.0 - rest),
+            new_ns: trio.new.quantile(1.0 - rest),
+            noise_ns: (trio.noise.count() > 0).then(|| trio.noise.quantile(1.0 - rest)),
+        })
+        .collect()
+}
+
+fn first_byte_ns(row: &Exchange) -> Option<u64> {
+    let sent_at = row.pacing.map_or(row.started_at, |pacing| pacing.sent_at);
+    Some(row.response.as_ref()?.first_byte_at.since(sent_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BAR: Limit = Limit::Relative {
+        factor: 1.3,
+        plus_ns: 1e6,
+    };
+
+    fn trio(old: impl Fn(u64) -> u64, new: impl Fn(u64) -> u64, noise: Option<u64>) -> Trio {
+        let mut trio = Trio::default();
+        for n in 0..1_000 {
+            let noise = noise.map(|percent| old(n) * percent / 100);
+            trio.record(old(n), new(n), noise);
+        }
+        trio
+    }
+
+    fn ms(n: u64) -> u64 {
+        n * 1_000_000
+    }
+
+    fn steady(n: u64) -> u64 {
+        ms(10) + n * 1_000
+    }
+
+    #[test]
+    fn a_slow_tail_is_found_by_its_quantile_alone() {
+        let tail = trio(
+            steady,
+            |n| steady(n) + ms(if n % 25 == 0 { 60 } else { 0 }),
+            None,
+        );
+        assert!(matches!(
+            judge(&tail, Stat::P99, BAR, false),
+            Judged::Above { chance, .. } if chance < 1e-4
+        ));
+        assert_eq!(judge(&tail, Stat::P50, BAR, false), Judged::Within);
+    }
+
+    #[test]
+    fn one_outlier_is_no_regression_of_the_mean() {
+        let outlier = trio(
+            steady,
+            |n| steady(n) + ms(if n == 0 { 9_000 } else { 0 }),
+            None,
+        );
+        assert!(matches!(
+            judge(&outlier, Stat::Mean, BAR, false),
+            Judged::Above { chance, .. } if chance > 0.05
+        ));
+    }
+
+    #[test]
+    fn both_bars_must_be_passed() {
+        let tiny = trio(|_| 1_000, |_| 100_000, None);
+        assert_eq!(judge(&tiny, Stat::P99, BAR, false), Judged::Within);
+    }
+
+    #[test]
+    fn noise_widens_the_bar_both_ways() {
+        let slower = |n| steady(n) * 3 / 2;
+        let above = |noise| {
+            matches!(
+                judge(&trio(steady, slower, noise), Stat::P50, BAR, false),
+                Judged::Above { .. }
+            )
+        };
+        assert!(above(None));
+        assert!(above(Some(101)));
+        assert!(!above(Some(150)));
+        assert!(!above(Some(60)));
+    }
+
+    #[test]
+    fn too_few_say_nothing() {
+        let mut few = Trio::default();
+        (0..29).for_each(|n| few.record(n, ms(n), None));
+        assert_eq!(judge(&few, Stat::P50, BAR, false), Judged::TooFew);
+    }
+
+    #[test]
+    fn the_curve_ends_at_the_rarest_request() {
+        let points = curve(&trio(steady, steady, None));
+        assert_eq!(points.len(), 37);
+        assert_eq!(points.first().map(|point| point.percentile), Some(0.0));
+        let last = points.last().map_or(0.0, |point| point.percentile);
+        assert!((last - 99.9).abs() < 1e-9, "{last}");
+    }
+
+    #[test]
+    fn buckets_widen_with_the_day() {
+        let mut times = Times::new();
+        for second in 0..86_400 {
+            let at = Timestamp(second * 1_000_000_000);
+            times.bucket(at).record(1, 2, None);
+        }
+        let (latency, _) = times.finish(86_400.0, &[]);
+        assert_eq!(latency.over_time.bucket_seconds, 512);
+        assert!(latency.over_time.buckets.len() <= BUCKETS);
+        let requests: u64 = latency.over_time.buckets.iter().map(|b| b.requests).sum();
+        assert_eq!(requests, 86_400);
+    }
+}

@@ -1,0 +1,270 @@
+use std::collections::BTreeMap;
+
+use recording::Ledger;
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{Comparison, Side};
+
+/// Below this share of requests, a comparison does not stand for the recording.
+const COVERAGE: f64 = 0.99;
+/// Above this share of loss in a capture, the recording does not stand for the traffic.
+const CAPTURE_LOSS: f64 = 0.01;
+const MILLISECOND: u64 = 1_000_000;
+/// Above this p99 of lateness the plan was not kept, whatever the times say.
+const LATENESS: u64 = 100 * MILLISECOND;
+
+/// Why a comparison is less to be trusted, and what helps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issue {
+    pub reason: String,
+    pub remedy: String,
+    pub weight: Weight,
+    pub concerns: Concerns,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// To be known; the verdict stands.
+    Caution,
+    /// No pass can rest on it; what was found is found.
+    NoPass,
+    /// Neither a pass nor a failure can rest on it.
+    Void,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Concerns {
+    Everything,
+    Times,
+}
+
+struct Issues(Vec<Issue>);
+
+impl Issues {
+    fn add(&mut self, weight: Weight, concerns: Concerns, reason: String, remedy: &str) {
+        self.0.push(Issue {
+            reason,
+            remedy: remedy.to_owned(),
+            weight,
+            concerns,
+        });
+    }
+}
+
+/// The heaviest first.
+pub(crate) fn issues(comparison: &Comparison, capture: Option<&Ledger>) -> Vec<Issue> {
+    let mut issues = Issues(Vec::new());
+    same_recording(comparison, &mut issues);
+    let sides = [
+        ("OLD", Some(&comparison.old)),
+        ("NEW", Some(&comparison.new)),
+    ];
+    let noise = ("the noise run", comparison.noise_run.as_ref());
+    for (name, side) in sides.into_iter().chain([noise]) {
+        if let Some(side) = side {
+            whole(name, side, &mut issues);
+        }
+    }
+    coverage(comparison, &mut issues);
+    let own = (!comparison.old.about.is_run).then_some(&comparison.old.about.ledger);
+    if let Some(ledger) = capture.or(own) {
+        capture_loss(ledger, &mut issues);
+    }
+    lateness(comparison, &mut issues);
+    if !comparison.old.about.is_run {
+        issues.add(
+            Weight::Caution,
+            Concerns::Times,
+            "OLD is a recording: its times were taken in production, on another machine".to_owned(),
+            "replay the recording on the old version too and compare the two runs",
+        );
+    }
+    if comparison.noise_run.is_none() {
+        issues.add(
+            Weight::Caution,
+            Concerns::Everything,
+            "no noise run was given: what differs from run to run counts as a difference"
+                .to_owned(),
+            "replay the old version a second time and name that run with --noise",
+        );
+    }
+    issues
+        .0
+        .sort_by_key(|issue| std::cmp::Reverse(issue.weight));
+    issues.0
+}
+
+fn same_recording(comparison: &Comparison, issues: &mut Issues) {
+    let (old, new) = (&comparison.old.about, &comparison.new.about);
+    let noise = comparison.noise_run.as_ref().map(|side| &side.about);
+    if old.recording != new.recording || noise.is_some_and(|noise| noise.recording != old.recording)
+    {
+        issues.add(
+            Weight::Void,
+            Concerns::Everything,
+            "the compared directories are not of the same recording".to_owned(),
+            "compare runs of one recording",
+        );
+    }
+    if old.id == new.id || noise.is_some_and(|noise| noise.id == old.id || noise.id == new.id) {
+        issues.add(
+            Weight::NoPass,
+            Concerns::Everything,
+            "the same directory was given twice: compared with itself nothing differs".to_owned(),
+            "give three directories of their own",
+        );
+    }
+}
+
+/// Was all of the side written, and is all of it accounted for?
+fn whole(name: &str, side: &Side, issues: &mut Issues) {
+    let again = "run it again to its end";
+    if !side.about.complete {
+        let reason = format!("{name} was cut off before its end");
+        issues.add(Weight::NoPass, Concerns::Everything, reason, again);
+    }
+    for left_out in &side.about.left_out {
+        let reason = format!("part of {name} could not be read: {left_out}");
+        issues.add(Weight::NoPass, Concerns::Everything, reason, again);
+    }
+    for (account, entry) in side.about.ledger.accounts() {
+        if !entry.balanced() {
+            let accounted = entry.kept + entry.lost.values().sum::<u64>();
+            let reason = format!(
+                "the ledger of {name} does not balance: {} {account} seen, {accounted} accounted for",
+                entry.seen
+            );
+            let remedy = "this is a fault of rehearsal's: please report it with the manifest";
+            issues.add(Weight::NoPass, Concerns::Everything, reason, remedy);
+        }
+    }
+    for note in &side.about.notes {
+        let saturated = note.contains("saturated");
+        let weight = if saturated {
+            Weight::Void
+        } else {
+            Weight::Caution
+        };
+        let remedy = if saturated {
+            "give the replaying machine more cores, or replay slower with --speed"
+        } else {
+            "see the run's notes"
+        };
+        issues.add(weight, Concerns::Times, format!("{name}: {note}"), remedy);
+    }
+}
+
+fn coverage(comparison: &Comparison, issues: &mut Issues) {
+    let requests = &comparison.requests;
+    if requests.compared == 0 {
+        issues.add(
+            Weight::NoPass,
+            Concerns::Everything,
+            "no request was answered on both sides".to_owned(),
+            "check that both runs reached their targets",
+        );
+    } else if requests.coverage() < COVERAGE {
+        let mut reasons = requests.not_comparable.clone();
+        for (reason, count) in [
+            ("only in OLD", requests.only_old),
+            ("only in NEW", requests.only_new),
+        ] {
+            if count > 0 {
+                reasons.insert(reason.to_owned(), count);
+            }
+        }
+        let reason = format!(
+            "only {:.1} % of the requests could be compared ({})",
+            // Rounded down: 98.99 % must not read as the 99 % that would do.
+            (requests.coverage() * 1_000.0).floor() / 10.0,
+            most(&reasons)
+        );
+        issues.add(
+            Weight::NoPass,
+            Concerns::Everything,
+            reason,
+            "see the reasons in the ledger; record from the beginning of the sessions if they were met mid-stream",
+        );
+    }
+    let consequences: u64 = requests.consequences.values().sum();
+    if consequences > 0 && comparison.differences() == 0 {
+        issues.add(
+            Weight::NoPass,
+            Concerns::Everything,
+            format!("NEW was not sent {consequences} requests, and nothing that differs tells why"),
+            "look into the run for what went before",
+        );
+    }
+}
+
+/// The most frequent reasons: `encrypted 12, gap in the request 3`.
+fn most(reasons: &BTreeMap<String, u64>) -> String {
+    let mut all: Vec<_> = reasons.iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let first: Vec<String> = all
+        .iter()
+        .take(3)
+        .map(|(reason, count)| format!("{reason}: {count}"))
+        .collect();
+    first.join(", ")
+}
+
+/// What capture meant to keep and lost, not what it left out on purpose.
+fn capture_loss(ledger: &Ledger, issues: &mut Issues) {
+    const WORDS: [&str; 6] = ["drop", "gap", "limit", "undecodable", "shed", "memory"];
+    for (account, entry) in ledger.accounts() {
+        let lost: BTreeMap<String, u64> = entry
+            .lost
+            .iter()
+            .filter(|(reason, _)| WORDS.iter().any(|word| reason.contains(word)))
+            .map(|(reason, count)| (reason.clone(), *count))
+            .collect();
+        let sum: u64 = lost.values().sum();
+        if sum == 0 {
+            continue;
+        }
+        let share = sum as f64 / entry.seen.max(1) as f64;
+        let weight = if share > CAPTURE_LOSS {
+            Weight::NoPass
+        } else {
+            Weight::Caution
+        };
+        let reason = format!(
+            "capture lost {:.2} % of the {account} ({})",
+            share * 100.0,
+            most(&lost)
+        );
+        let remedy = "record again with a larger capture buffer or on a less busy machine";
+        issues.add(weight, Concerns::Everything, reason, remedy);
+    }
+}
+
+/// Lateness is the harness's own: it must be neither large, nor able to explain what differs.
+fn lateness(comparison: &Comparison, issues: &mut Issues) {
+    let p99 = |side: &Side| side.lateness.map_or(0, |lateness| lateness.p99_ns);
+    let (old, new) = (p99(&comparison.old), p99(&comparison.new));
+    let remedy = "replay slower with --speed, or give the replaying machine more cores";
+    if old.max(new) > LATENESS {
+        let reason = format!(
+            "requests were sent too late: lateness p99 is {:.0} ms in OLD, {:.0} ms in NEW",
+            old as f64 / 1e6,
+            new as f64 / 1e6
+        );
+        issues.add(Weight::Void, Concerns::Times, reason, remedy);
+        return;
+    }
+    let response = &comparison.latency.response;
+    let slower = response.new.p99_ns.abs_diff(response.old.p99_ns);
+    let explained = old.abs_diff(new);
+    if slower > MILLISECOND && explained > MILLISECOND && explained * 2 >= slower {
+        let reason = format!(
+            "lateness p99 differs by {:.1} ms between the runs, the response time by {:.1} ms: \
+             the harness could be the reason",
+            explained as f64 / 1e6,
+            slower as f64 / 1e6
+        );
+        issues.add(Weight::Void, Concerns::Times, reason, remedy);
+    }
+}

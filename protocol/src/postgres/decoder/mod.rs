@@ -1,0 +1,381 @@
+//! Both directions of a connection, to rows.
+
+mod login;
+mod rows;
+mod session;
+mod statements;
+mod stream;
+mod understand;
+mod unit;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use recording::{Exchange, Kind, Notes, Status, Timestamp};
+
+use self::login::{Login, Stage};
+use self::rows::Rows;
+use self::session::Session;
+use self::stream::{Place, Stream, begins_response, ends_ready, whole_requests};
+use super::messages::FrameError;
+use crate::border::{self, Limits, Opening, Side};
+use crate::reader::ReadError;
+
+/// Of a server's message that is put together before it is read. Longer ones are rows, or their
+/// text is of no use.
+const SERVER_CAP: usize = 64 << 10;
+const VIOLATION: &str = "protocol violation";
+
+/// ```text
+/// Startup --> Authenticating --> Done            requests and responses
+///    |              |             |
+///    +--> rejected  +--> failed   +--> violation  nothing more is read
+///    +--> encrypted
+///    +--> cancel
+/// ```
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    client: Stream,
+    server: Stream,
+    login: Login,
+    session: Session,
+    opening: Option<Box<Exchange>>,
+    next_seq: u32,
+    /// A boundary was guessed: what does not fit may be the guess's fault.
+    guessed: bool,
+    /// The connection was met in its middle, and nothing of it was understood yet.
+    blind: bool,
+    rejected: Option<&'static str>,
+    opaque: Option<&'static str>,
+    /// All was said that there is to say.
+    over: bool,
+    violated: bool,
+}
+
+/// The bytes do not follow the protocol.
+#[derive(Debug)]
+enum Fault {
+    Frame(FrameError),
+    Read,
+}
+
+impl From<FrameError> for Fault {
+    fn from(error: FrameError) -> Fault {
+        Fault::Frame(error)
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(_: ReadError) -> Fault {
+        Fault::Read
+    }
+}
+
+impl Decoder {
+    pub(crate) fn new(opening: Opening, limits: Limits) -> Decoder {
+        let mut decoder = Decoder {
+            client: Stream::new(limits.request, Place::Known),
+            server: Stream::new(SERVER_CAP, Place::Known),
+            login: Login::new(limits.body),
+            session: Session::new(limits),
+            opening: Some(Box::new(rows::opening(opening.at, opening.info))),
+            next_seq: 0,
+            guessed: false,
+            blind: false,
+            rejected: None,
+            opaque: None,
+            over: false,
+            violated: false,
+        };
+        decoder.client.framer.set_tagged(false);
+        if opening.mid_stream {
+            decoder.join_mid_stream();
+        }
+        decoder
+    }
+
+    /// The start-up was not seen.
+    fn join_mid_stream(&mut self) {
+        self.login.stage = Stage::Done;
+        self.client.framer.set_tagged(true);
+        self.client.place = Place::Likely;
+        self.session.server_place = Place::Likely;
+        self.session.paired = false;
+        self.blind = true;
+        if let Some(opening) = &mut self.opening {
+            opening.notes.add(Notes::MID_STREAM);
+            opening.reason = Some("mid-stream".into());
+        }
+    }
+
+    fn client_data(
+        &mut self,
+        bytes: &[u8],
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) -> Result<(), Fault> {
+        let mut input = bytes;
+        if self.blind && login::is_startup(bytes) {
+            self.rejoin_startup();
+        }
+        if self.login.stage == Stage::Startup {
+            self.startup(&mut input, at, out)?;
+        }
+        if input.is_empty() || self.silent() {
+            return Ok(());
+        }
+        if self.client.place != Place::Known {
+            if !whole_requests(input) {
+                return Ok(());
+            }
+            self.client.place = Place::Known;
+            self.blind = false;
+            self.guessed = true;
+        }
+        let mut began = self.client.began(at);
+        let mut rows = Rows {
+            opening: &mut self.opening,
+            next_seq: &mut self.next_seq,
+            out,
+        };
+        while let Some(frame) = self.client.framer.next(&mut input)? {
+            self.session.client(frame, began, at, &mut rows)?;
+            began = at;
+        }
+        self.client.began = began;
+        Ok(())
+    }
+
+    fn server_data(
+        &mut self,
+        bytes: &[u8],
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) -> Result<(), Fault> {
+        let mut input = bytes;
+        self.session.server_spoke = true;
+        self.negotiate(&mut input, at, out);
+        if input.is_empty() || self.silent() {
+            return Ok(());
+        }
+        if self.session.server_place != Place::Known {
+            let likely = self.session.server_place == Place::Likely && begins_response(input);
+            if !likely {
+                self.session.server_place = Place::Unknown;
+                self.session.server_idle = false;
+                if !ends_ready(input) {
+                    return Ok(());
+                }
+                // The server has said all that it had to say: from here on, all is known again.
+                let start = input.len() - 6;
+                input = input.get(start..).unwrap_or_default();
+                if self.session.waiting.len() > 1 {
+                    self.session.abandon(&mut Rows {
+                        opening: &mut self.opening,
+                        next_seq: &mut self.next_seq,
+                        out,
+                    });
+                }
+            }
+            self.session.server_place = Place::Known;
+            self.guessed = true;
+        }
+        let mut began = self.server.began(at);
+        let mut rows = Rows {
+            opening: &mut self.opening,
+            next_seq: &mut self.next_seq,
+            out,
+        };
+        while let Some(frame) = self.server.framer.next(&mut input)? {
+            if self.login.stage == Stage::Authenticating {
+                self.login
+                    .server(frame, began, at, &mut self.session, &mut rows)?;
+            } else {
+                self.session.server(frame, began, at, &mut rows)?;
+            }
+            began = at;
+        }
+        self.server.began = began;
+        if self.server.framer.partial().is_some() {
+            self.session.server_idle = false;
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, from: Side, fault: &Fault, at: Timestamp, out: &mut Vec<Exchange>) {
+        let ancient = matches!(fault, Fault::Frame(error) if error.tag == b'E');
+        if self.login.stage == Stage::Startup && from == Side::Client && !self.login.asked {
+            self.rejected = Some("no PostgreSQL start-up message");
+        } else if self.login.stage == Stage::Authenticating && from == Side::Server && ancient {
+            self.refused_in_plain_text(at, out);
+        } else if self.guessed {
+            self.lose_place(from, at, out);
+        } else {
+            self.violate(out);
+        }
+    }
+
+    fn violate(&mut self, out: &mut Vec<Exchange>) {
+        self.violated = true;
+        self.opaque = Some(VIOLATION);
+        if let Some(opening) = &mut self.opening {
+            opening.notes.add(Notes::VIOLATION);
+            opening.reason = Some(VIOLATION.into());
+        }
+        if let Some(unit) = self.session.waiting.front_mut() {
+            unit.notes.add(Notes::VIOLATION);
+        }
+        let mut rows = Rows {
+            opening: &mut self.opening,
+            next_seq: &mut self.next_seq,
+            out,
+        };
+        rows.open();
+        self.session.drain(VIOLATION, &mut rows);
+    }
+
+    /// It is not known any more where messages begin.
+    fn lose_place(&mut self, from: Side, at: Timestamp, out: &mut Vec<Exchange>) {
+        let mut rows = Rows {
+            opening: &mut self.opening,
+            next_seq: &mut self.next_seq,
+            out,
+        };
+        match from {
+            Side::Client => {
+                let partial = self.client.framer.partial();
+                self.client.framer.gap(0);
+                self.client.place = Place::Unknown;
+                self.session.client_gap(partial, at, &mut rows);
+            }
+            Side::Server => {
+                self.server.framer.gap(0);
+                self.session.server_gap(&mut rows);
+            }
+        }
+    }
+
+    /// Nothing more is read.
+    fn silent(&self) -> bool {
+        self.over || self.rejected.is_some() || self.opaque.is_some()
+    }
+
+    fn rows<'a>(&'a mut self, out: &'a mut Vec<Exchange>) -> Rows<'a> {
+        Rows {
+            opening: &mut self.opening,
+            next_seq: &mut self.next_seq,
+            out,
+        }
+    }
+}
+
+impl border::Decoder for Decoder {
+    fn data(&mut self, from: Side, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) {
+        if self.silent() || bytes.is_empty() {
+            return;
+        }
+        let result = match from {
+            Side::Client => self.client_data(bytes, at, out),
+            Side::Server => self.server_data(bytes, at, out),
+        };
+        if let Err(fault) = result {
+            self.fault(from, &fault, at, out);
+        }
+    }
+
+    fn gap(&mut self, from: Side, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
+        if self.silent() {
+            return;
+        }
+        if self.login.stage == Stage::Startup {
+            self.client.framer.gap(0);
+            self.join_mid_stream();
+            return;
+        }
+        let stream = match from {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        let partial = stream.framer.partial();
+        if stream.framer.gap(len) {
+            return;
+        }
+        if from == Side::Server
+            && self.login.stage == Stage::Authenticating
+            && let Some(opening) = &mut self.opening
+        {
+            opening.notes.add(Notes::RESPONSE_GAP);
+        }
+        let mut rows = Rows {
+            opening: &mut self.opening,
+            next_seq: &mut self.next_seq,
+            out,
+        };
+        match from {
+            Side::Client => {
+                self.client.place = Place::Unknown;
+                self.session.client_gap(partial, at, &mut rows);
+            }
+            Side::Server => self.session.server_gap(&mut rows),
+        }
+    }
+
+    fn close(&mut self, reason: &'static str, at: Timestamp, out: &mut Vec<Exchange>) {
+        if self.rejected.is_some() {
+            return;
+        }
+        if self.opening.is_some() {
+            if self.login.stage == Stage::Startup && !self.login.asked {
+                self.rejected = Some("no PostgreSQL start-up message");
+                return;
+            }
+            if self.blind {
+                self.rejected = Some("no PostgreSQL message");
+                return;
+            }
+        }
+        let (reason, at) = match self.session.ended {
+            _ if self.violated => (VIOLATION, at),
+            Some(ended) => ended,
+            None => (reason, at),
+        };
+        let mut rows = Rows {
+            opening: &mut self.opening,
+            next_seq: &mut self.next_seq,
+            out,
+        };
+        rows.open();
+        self.session.drain(reason, &mut rows);
+        let mut row = rows::row(Kind::Close, at, "close");
+        row.reason = Some(Arc::from(reason));
+        if self.violated {
+            row.notes.add(Notes::VIOLATION);
+        }
+        let unasked = self.session.take_unasked();
+        if !unasked.is_empty() {
+            if unasked.has_error() {
+                row.status = Status::Error;
+            }
+            row.response = Some(unasked.finish());
+        }
+        rows.push(row);
+        self.over = true;
+    }
+
+    fn rejected(&self) -> Option<&'static str> {
+        self.rejected
+    }
+
+    fn held(&self) -> usize {
+        self.client.framer.held()
+            + self.server.framer.held()
+            + self.session.held()
+            + self.login.held()
+    }
+
+    fn opaque(&self) -> Option<&'static str> {
+        self.opaque
+    }
+}

@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use recording::{Exchange, Kind, Notes, Request, SessionInfo, Status, Timestamp};
+
+/// Where rows go, in the order of `seq`. The opening goes before the first other one.
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) opening: &'a mut Option<Box<Exchange>>,
+    pub(super) next_seq: &'a mut u32,
+    pub(super) out: &'a mut Vec<Exchange>,
+}
+
+impl Rows<'_> {
+    pub(super) fn push(&mut self, mut row: Exchange) {
+        self.open();
+        row.seq = *self.next_seq;
+        *self.next_seq += 1;
+        self.out.push(row);
+    }
+
+    /// Gives the opening, when it was not given yet, as far as it came.
+    pub(super) fn open(&mut self) {
+        if let Some(opening) = self.opening.take() {
+            self.out.push(*opening);
+            *self.next_seq = 1;
+        }
+    }
+}
+
+/// A row that is no request.
+pub(super) fn row(kind: Kind, at: Timestamp, command: &str) -> Exchange {
+    Exchange {
+        session: 0,
+        seq: 0,
+        kind,
+        started_at: at,
+        request: Request {
+            command: Arc::from(command),
+            last_byte_at: at,
+            ..Request::default()
+        },
+        status: Status::Ok,
+        reason: None,
+        response: None,
+        notes: Notes::default(),
+        info: None,
+        pacing: None,
+    }
+}
+
+/// The opening before anything is known of it.
+pub(super) fn opening(at: Timestamp, info: SessionInfo) -> Exchange {
+    Exchange {
+        status: Status::Unanswered,
+        reason: Some("login not completed".into()),
+        info: Some(Box::new(info)),
+        ..row(Kind::Open, at, "startup")
+    }
+}

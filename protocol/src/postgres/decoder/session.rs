@@ -1,0 +1,436 @@
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use recording::{Exchange, Notes, Timestamp, Transaction};
+
+use super::rows::Rows;
+use super::statements::{Statements, deallocated};
+use super::stream::Place;
+use super::unit::{Copy, Step, Unit, UnitKind};
+use crate::border::Limits;
+use crate::postgres::messages::Frame;
+use crate::postgres::messages::backend::Message;
+use crate::postgres::response::{Assembler, Shapes};
+use crate::reader::ReadError;
+
+/// Requests that may wait for a server that answers, and for one that never said a word.
+const MAX_WAITING: usize = 10_000;
+const MAX_WAITING_MUTE: usize = 64;
+
+pub(super) const GAP: &str = "gap";
+const NO_RESPONSE: &str = "no response seen";
+
+/// Requests and the responses to them. Each request is answered by exactly one ReadyForQuery, so
+/// that the oldest one waiting is the one answered next.
+///
+/// After a gap that may hold whole messages this is not so any more: then requests are told apart
+/// from responses (`paired` is false) until the server is known to have nothing left to say.
+#[derive(Debug)]
+pub(super) struct Session {
+    limits: Limits,
+    /// The oldest first. Only the last one may still be open.
+    pub(super) waiting: VecDeque<Unit>,
+    /// Bytes of the requests that wait.
+    waiting_bytes: usize,
+    /// A COPY that the server broke off, while the client may still be sending for it.
+    broken_copy: Option<Exchange>,
+    pub(super) statements: Statements,
+    pub(super) shapes: Shapes,
+    /// Responses to come for requests that were given up.
+    owed: u64,
+    pub(super) paired: bool,
+    /// The last that was heard of the server is a ReadyForQuery.
+    pub(super) server_idle: bool,
+    pub(super) server_place: Place,
+    pub(super) server_spoke: bool,
+    /// Requests were sent before the response to the one before was complete.
+    pipelines: bool,
+    /// What the server says outside of any request.
+    unasked: Assembler,
+    /// The end that the protocol itself announced.
+    pub(super) ended: Option<(&'static str, Timestamp)>,
+    spare_steps: Vec<Step>,
+    commands: Commands,
+}
+
+#[derive(Debug)]
+struct Commands {
+    query: Arc<str>,
+    extended: Arc<str>,
+    function_call: Arc<str>,
+    replication: Arc<str>,
+}
+
+impl Session {
+    pub(super) fn new(limits: Limits) -> Session {
+        Session {
+            limits,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            broken_copy: None,
+            statements: Statements::default(),
+            shapes: Shapes::default(),
+            owed: 0,
+            paired: true,
+            server_idle: true,
+            server_place: Place::Known,
+            server_spoke: false,
+            pipelines: false,
+            unasked: Assembler::new(limits.body),
+            ended: None,
+            spare_steps: Vec::new(),
+            commands: Commands {
+                query: "query".into(),
+                extended: "extended".into(),
+                function_call: "function call".into(),
+                replication: "replication".into(),
+            },
+        }
+    }
+
+    /// A message of the client's.
+    pub(super) fn client(
+        &mut self,
+        frame: Frame<'_>,
+        began: Timestamp,
+        at: Timestamp,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), ReadError> {
+        match frame.tag() {
+            // Passwords and their like are passed over, wherever they stand.
+            b'p' => {}
+            b'X' => self.ended = self.ended.or(Some(("terminate", at))),
+            b'd' | b'c' | b'f' => self.copy(frame, at, rows),
+            tag => {
+                let first = !matches!(frame, Frame::Part { first: false, .. });
+                let last = !matches!(frame, Frame::Part { last: false, .. });
+                if first {
+                    self.let_go_of_copy(rows);
+                    if self.waiting.back().is_none_or(|unit| unit.closed) {
+                        self.begin(tag, began, rows);
+                    }
+                }
+                let Some(unit) = self.waiting.back_mut() else {
+                    return Ok(());
+                };
+                let before = unit.bytes.len();
+                let start = unit.keep(frame, at, self.limits.request);
+                self.waiting_bytes += unit.bytes.len() - before;
+                if first {
+                    unit.understand(frame, start, &mut self.statements)?;
+                }
+                if last {
+                    self.close(tag, rows);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, tag: u8, began: Timestamp, rows: &mut Rows<'_>) {
+        if !self.paired {
+            self.pair(rows);
+        }
+        let most = if self.server_spoke {
+            MAX_WAITING
+        } else {
+            MAX_WAITING_MUTE
+        };
+        while self.waiting.len() >= most || self.waiting_bytes > self.limits.request {
+            let Some(unit) = self.waiting.pop_front() else {
+                break;
+            };
+            self.owed += 1;
+            self.give(unit, Some(NO_RESPONSE), rows);
+        }
+        let kind = match tag {
+            b'Q' => UnitKind::Query,
+            b'F' => UnitKind::FunctionCall,
+            _ => UnitKind::Extended,
+        };
+        let mut unit = Unit::new(kind, began, self.limits.body);
+        unit.steps = mem::take(&mut self.spare_steps);
+        unit.pipelined = self.paired && (self.owed > 0 || !self.waiting.is_empty());
+        self.pipelines |= unit.pipelined;
+        self.waiting.push_back(unit);
+    }
+
+    /// Believes again in the order of responses, where it is certain.
+    fn pair(&mut self, rows: &mut Rows<'_>) {
+        if self.waiting.is_empty() && self.server_idle {
+            self.paired = true;
+        } else if !self.pipelines && self.server_place != Place::Known {
+            // The client waits for each response: the one to the request before was in the gap.
+            self.abandon(rows);
+            self.paired = true;
+            self.server_place = Place::Likely;
+        }
+        if self.paired {
+            self.owed = 0;
+        }
+    }
+
+    /// Does the server answer, once it has read this message?
+    fn close(&mut self, tag: u8, rows: &mut Rows<'_>) {
+        let Some(unit) = self.waiting.back_mut() else {
+            return;
+        };
+        unit.closed = match tag {
+            b'Q' | b'F' => true,
+            // While it waits for copied data, the server passes over a Sync.
+            b'S' => unit.copy != Copy::In,
+            _ => return,
+        };
+        if tag == b'Q' {
+            unit.understand_query();
+        }
+        if unit.closed
+            && !self.paired
+            && let Some(unit) = self.waiting.pop_back()
+        {
+            self.give(unit, Some(GAP), rows);
+        }
+    }
+
+    /// Copied data belongs to the request that opened the COPY, or is what the client was still
+    /// sending when the server broke it off.
+    fn copy(&mut self, frame: Frame<'_>, at: Timestamp, rows: &mut Rows<'_>) {
+        let ends = frame.tag() != b'd';
+        if let Some(row) = &mut self.broken_copy {
+            row.request.wire_len += frame.len();
+            if ends {
+                self.let_go_of_copy(rows);
+            }
+            return;
+        }
+        let Some(unit) = self.waiting.back_mut() else {
+            return;
+        };
+        if unit.copy == Copy::Both {
+            unit.pass_over(frame, at);
+            return;
+        }
+        let before = unit.bytes.len();
+        unit.keep(frame, at, self.limits.request);
+        self.waiting_bytes += unit.bytes.len() - before;
+        unit.copy = if ends { Copy::Over } else { Copy::In };
+        if unit.kind == UnitKind::Extended {
+            unit.closed = false;
+        }
+    }
+
+    pub(super) fn let_go_of_copy(&mut self, rows: &mut Rows<'_>) {
+        if let Some(mut row) = self.broken_copy.take() {
+            if row.request.wire_len > row.request.bytes.len() as u64 {
+                row.notes.add(Notes::REQUEST_CUT);
+            }
+            rows.push(row);
+        }
+    }
+
+    /// A message of the server's, after the login.
+    pub(super) fn server(
+        &mut self,
+        frame: Frame<'_>,
+        began: Timestamp,
+        at: Timestamp,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), ReadError> {
+        let tag = frame.tag();
+        self.server_idle = tag == b'Z';
+        if self.owed > 0 || self.waiting.is_empty() {
+            return self.outside(frame, began, at);
+        }
+        let Some(unit) = self.waiting.front_mut() else {
+            return Ok(());
+        };
+        if let Frame::Damaged { .. } = frame {
+            unit.notes.add(Notes::RESPONSE_GAP);
+        }
+        let Some(message) = unit.assembler.take(frame, began, at, &mut self.shapes)? else {
+            if self.server_idle {
+                self.answer(Transaction::Unknown, rows);
+            }
+            return Ok(());
+        };
+        unit.advance(&message);
+        match message {
+            Message::DataRow(_) | Message::CopyData { .. } => {}
+            Message::CopyIn if unit.copy == Copy::No => {
+                unit.copy = Copy::In;
+                if unit.kind == UnitKind::Extended && self.waiting.len() == 1 {
+                    // Its Sync was passed over: another one follows the data.
+                    if let Some(unit) = self.waiting.front_mut() {
+                        unit.closed = false;
+                    }
+                }
+            }
+            Message::CopyBoth => unit.copy = Copy::Both,
+            Message::CommandComplete { tag } => match tag {
+                b"DEALLOCATE ALL" | b"DISCARD ALL" => self.statements.forget_all(),
+                b"DEALLOCATE" => {
+                    let statement = unit.executed().or(unit.statements.first());
+                    if let Some(name) = statement.and_then(|s| deallocated(&s.text)) {
+                        self.statements.forget(name.as_bytes());
+                    }
+                }
+                _ => {}
+            },
+            Message::Error(fields) if fields.fatal() => {
+                self.ended = self.ended.or(Some(("fatal error", at)));
+                self.answer(Transaction::Unknown, rows);
+            }
+            Message::ReadyForQuery(transaction) => self.answer(transaction, rows),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What the server says while nobody waits for it, or in answer to a request that was lost or
+    /// given up.
+    fn outside(
+        &mut self,
+        frame: Frame<'_>,
+        began: Timestamp,
+        at: Timestamp,
+    ) -> Result<(), ReadError> {
+        let quiet = self.owed == 0 && self.paired;
+        match frame.tag() {
+            b'Z' => self.owed = self.owed.saturating_sub(1),
+            b'E' => {
+                let fatal = match frame {
+                    Frame::Whole { bytes, .. } => match Message::parse(bytes)? {
+                        Message::Error(fields) => fields.fatal(),
+                        _ => false,
+                    },
+                    _ => false,
+                };
+                if fatal {
+                    self.ended = self.ended.or(Some(("fatal error", at)));
+                    self.unasked.take(frame, began, at, &mut self.shapes)?;
+                }
+            }
+            b'S' | b'N' | b'A' if quiet => {
+                self.unasked.take(frame, began, at, &mut self.shapes)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The oldest request has its response.
+    pub(super) fn answer(&mut self, transaction: Transaction, rows: &mut Rows<'_>) {
+        let Some(mut unit) = self.waiting.pop_front() else {
+            return;
+        };
+        unit.undo(&mut self.statements);
+        if transaction == Transaction::Idle && self.waiting.is_empty() {
+            self.statements.end_transaction();
+        }
+        if !unit.closed && unit.copy == Copy::No {
+            // Answered before it was asked: the order is not what it seems.
+            self.paired = false;
+        }
+        let broken = unit.copy == Copy::In && unit.assembler.has_error();
+        if broken {
+            let row = self.row(unit, None);
+            self.broken_copy = Some(row);
+        } else {
+            self.give(unit, None, rows);
+        }
+    }
+
+    /// Bytes of the client's were lost, and it is not known which messages. `partial` is the
+    /// message that was begun.
+    pub(super) fn client_gap(&mut self, partial: Option<u8>, at: Timestamp, rows: &mut Rows<'_>) {
+        let open = self.waiting.back().is_some_and(|unit| !unit.closed);
+        let begun = partial.filter(|tag| !matches!(tag, b'p' | b'X' | b'd' | b'c' | b'f'));
+        if let (false, Some(tag)) = (open, begun) {
+            self.begin(tag, at, rows);
+        }
+        if let Some(unit) = self.waiting.back_mut()
+            && !unit.closed
+        {
+            unit.notes.add(Notes::REQUEST_GAP);
+            unit.closed = true;
+            if !self.paired
+                && let Some(unit) = self.waiting.pop_back()
+            {
+                self.give(unit, Some(GAP), rows);
+            }
+        }
+        self.paired = false;
+    }
+
+    /// Bytes of the server's were lost, and it is not known which messages.
+    pub(super) fn server_gap(&mut self, rows: &mut Rows<'_>) {
+        self.paired = false;
+        self.server_idle = false;
+        self.server_place = Place::Unknown;
+        match self.waiting.front_mut() {
+            Some(unit) if self.owed == 0 => unit.notes.add(Notes::RESPONSE_GAP),
+            _ => {}
+        }
+        if self.waiting.len() > 1 || self.owed > 0 {
+            self.abandon(rows);
+        }
+    }
+
+    /// Gives up the responses to all requests that were sent whole.
+    pub(super) fn abandon(&mut self, rows: &mut Rows<'_>) {
+        while let Some(mut unit) = self.waiting.pop_front() {
+            unit.notes.add(Notes::RESPONSE_GAP);
+            if !unit.closed {
+                self.waiting.push_back(unit);
+                break;
+            }
+            self.give(unit, Some(GAP), rows);
+        }
+        self.owed = 0;
+    }
+
+    /// Ends all requests without an answer.
+    pub(super) fn drain(&mut self, reason: &str, rows: &mut Rows<'_>) {
+        self.let_go_of_copy(rows);
+        while let Some(unit) = self.waiting.pop_front() {
+            self.give(unit, Some(reason), rows);
+        }
+    }
+
+    fn give(&mut self, unit: Unit, unanswered: Option<&str>, rows: &mut Rows<'_>) {
+        let mut row = self.row(unit, unanswered);
+        self.let_go_of_copy(rows);
+        if !self.paired && unanswered == Some(GAP) {
+            row.notes.add(Notes::RESPONSE_GAP);
+        }
+        rows.push(row);
+    }
+
+    fn row(&mut self, unit: Unit, unanswered: Option<&str>) -> Exchange {
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(unit.bytes.len());
+        let command = match (unit.copy, unit.kind) {
+            (Copy::Both, _) => &self.commands.replication,
+            (_, UnitKind::Query) => &self.commands.query,
+            (_, UnitKind::Extended) => &self.commands.extended,
+            (_, UnitKind::FunctionCall) => &self.commands.function_call,
+        };
+        let (row, steps) = unit.finish(command.clone(), unanswered.map(Arc::from));
+        self.spare_steps = steps;
+        row
+    }
+
+    pub(super) fn take_unasked(&mut self) -> Assembler {
+        mem::replace(&mut self.unasked, Assembler::new(0))
+    }
+
+    pub(super) fn held(&self) -> usize {
+        let body = self.waiting.front().map_or(0, |unit| unit.assembler.held());
+        self.waiting.capacity() * mem::size_of::<Unit>()
+            + self.waiting_bytes
+            + body
+            + self.unasked.held()
+            + self.statements.held()
+            + self.shapes.held()
+    }
+}

@@ -1,0 +1,159 @@
+use std::sync::Arc;
+
+use recording::Notes;
+
+use super::statements::{Portal, Prepared, Statements};
+use super::unit::{Step, Unit};
+use crate::postgres::messages::frontend::{Message, Target};
+use crate::postgres::messages::{Formats, Frame};
+use crate::postgres::secrets;
+use crate::reader::{ReadError, Reader};
+use crate::sql;
+
+const HEAD_LEN: usize = 5;
+
+impl Unit {
+    /// Follows what the client prepares, binds and executes. `start` is where the message stands
+    /// in the unit's bytes.
+    pub(super) fn understand(
+        &mut self,
+        frame: Frame<'_>,
+        start: usize,
+        statements: &mut Statements,
+    ) -> Result<(), ReadError> {
+        let bytes = match frame {
+            Frame::Whole { bytes, .. } => bytes,
+            Frame::Part {
+                tag: b'B', bytes, ..
+            } => return self.bind_large(bytes, statements),
+            Frame::Part { tag: b'P', .. } | Frame::Damaged { tag: b'P', .. } => {
+                self.notes.add(Notes::UNKNOWN_STATEMENT);
+                self.steps.push(name_step(b"", None));
+                return Ok(());
+            }
+            Frame::Damaged { tag: b'B', .. } => {
+                statements.bind(b"", None);
+                self.steps.push(Step::Bind);
+                return Ok(());
+            }
+            Frame::Part { .. } | Frame::Damaged { .. } => {
+                self.query_at = start + HEAD_LEN;
+                return Ok(());
+            }
+        };
+        match Message::parse(bytes)? {
+            Message::Parse {
+                name,
+                text,
+                parameter_types,
+            } => {
+                let text_at = start + HEAD_LEN + name.len() + 1;
+                let kept = self.bytes.get_mut(text_at..).unwrap_or_default();
+                if secrets::blank(kept) {
+                    self.notes.add(Notes::SECRET_BLANKED);
+                }
+                let statement = statements.normalise(text);
+                self.mentioned = Some(statement.clone());
+                let prepared = Prepared::new(statement);
+                prepared.set_parameter_types(parameter_types);
+                let before = statements.prepare(name, Arc::new(prepared));
+                self.steps.push(name_step(name, before));
+            }
+            Message::Bind {
+                portal,
+                statement,
+                result_formats,
+                ..
+            } => self.bind(portal, statement, result_formats, statements),
+            Message::Describe {
+                target: Target::Statement,
+                name,
+            } => {
+                let prepared = statements.get(name).cloned();
+                match &prepared {
+                    Some(prepared) => self.mentioned = prepared.statement.clone(),
+                    None => self.notes.add(Notes::UNKNOWN_STATEMENT),
+                }
+                self.steps.push(Step::DescribeStatement(prepared));
+            }
+            Message::Describe {
+                target: Target::Portal,
+                ..
+            } => self.steps.push(Step::DescribePortal),
+            Message::Execute { portal, .. } => {
+                self.executions += 1;
+                let portal = statements.portal(portal).cloned();
+                match portal.as_ref().map(|portal| &portal.prepared.statement) {
+                    Some(Some(statement)) => self.add_statement(statement.clone()),
+                    _ => self.notes.add(Notes::UNKNOWN_STATEMENT),
+                }
+                self.steps.push(Step::Execute(portal));
+            }
+            Message::Close {
+                target: Target::Statement,
+                name,
+            } => {
+                let before = statements.forget(name);
+                self.steps.push(name_step(name, before));
+            }
+            Message::Close {
+                target: Target::Portal,
+                name,
+            } => {
+                statements.bind(name, None);
+                self.steps.push(Step::ClosePortal);
+            }
+            _ => self.query_at = start + HEAD_LEN,
+        }
+        Ok(())
+    }
+
+    /// A Bind beyond the cap: what it binds stands at its beginning.
+    fn bind_large(&mut self, bytes: &[u8], statements: &mut Statements) -> Result<(), ReadError> {
+        let mut reader = Reader::new(bytes);
+        reader.bytes(HEAD_LEN, "Bind")?;
+        let portal = reader.string("Bind.portal")?;
+        let statement = reader.string("Bind.statement")?;
+        self.bind(portal, statement, Formats::default(), statements);
+        Ok(())
+    }
+
+    fn bind(
+        &mut self,
+        portal: &[u8],
+        statement: &[u8],
+        result_formats: Formats<'_>,
+        statements: &mut Statements,
+    ) {
+        let prepared = statements.get(statement).cloned();
+        if self.bound.is_none() {
+            self.bound = prepared.clone();
+        }
+        let bound = prepared.map(|prepared| Portal::new(prepared, result_formats));
+        statements.bind(portal, bound);
+        self.steps.push(Step::Bind);
+    }
+
+    /// Reads the text of a simple query, all of which was kept or cut.
+    pub(super) fn understand_query(&mut self) {
+        if self.notes.contains(Notes::REQUEST_GAP) {
+            return;
+        }
+        let text = self.bytes.get_mut(self.query_at..).unwrap_or_default();
+        if secrets::blank(text) {
+            self.notes.add(Notes::SECRET_BLANKED);
+        }
+        let text = text.strip_suffix(&[0]).unwrap_or(text);
+        if !text.is_empty() {
+            self.statements
+                .push(sql::normalise(&String::from_utf8_lossy(text)));
+        }
+    }
+}
+
+fn name_step(name: &[u8], before: Option<Arc<Prepared>>) -> Step {
+    Step::Name {
+        name: name.into(),
+        before,
+    }
+}

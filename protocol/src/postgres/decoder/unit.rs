@@ -1,0 +1,268 @@
+use std::sync::Arc;
+
+use recording::{Exchange, Kind, Notes, Request, Statement, Status, Timestamp};
+
+use super::statements::{Portal, Prepared, Statements};
+use crate::postgres::messages::Frame;
+use crate::postgres::messages::backend::Message;
+use crate::postgres::response::Assembler;
+use crate::sql;
+
+/// Room that a small request does not have to grow for.
+const USUAL_LEN: usize = 192;
+/// Statements of one request whose texts are joined.
+const MAX_JOINED: usize = 64;
+
+/// A request that waits for its response, or is still being sent.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) kind: UnitKind,
+    pub(super) started_at: Timestamp,
+    pub(super) last_byte_at: Timestamp,
+    pub(super) bytes: Vec<u8>,
+    wire_len: u64,
+    /// All of it was seen, up to what makes the server answer ReadyForQuery.
+    pub(super) closed: bool,
+    pub(super) copy: Copy,
+    pub(super) pipelined: bool,
+    pub(super) notes: Notes,
+    pub(super) executions: u32,
+    pub(super) statements: Vec<Statement>,
+    /// Prepared or described, which counts where nothing is executed.
+    pub(super) mentioned: Option<Statement>,
+    pub(super) bound: Option<Arc<Prepared>>,
+    pub(super) steps: Vec<Step>,
+    /// Where the text of a simple query stands in `bytes`.
+    pub(super) query_at: usize,
+    /// How many of the steps the server has answered.
+    done: usize,
+    /// The columns of the execution under way were settled.
+    columns_known: bool,
+    pub(super) assembler: Assembler,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnitKind {
+    Query,
+    Extended,
+    FunctionCall,
+}
+
+/// ```text
+/// No -- CopyInResponse --> In -- CopyDone, CopyFail --> Over
+///  \--- CopyBothResponse --> Both, to the end
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copy {
+    No,
+    In,
+    Over,
+    Both,
+}
+
+/// What the server answers one by one.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Parse, or Close of a statement: with what the name stood for before.
+    Name {
+        name: Box<[u8]>,
+        before: Option<Arc<Prepared>>,
+    },
+    Bind,
+    ClosePortal,
+    DescribeStatement(Option<Arc<Prepared>>),
+    DescribePortal,
+    Execute(Option<Portal>),
+}
+
+impl Unit {
+    pub(super) fn new(kind: UnitKind, started_at: Timestamp, body_cap: usize) -> Unit {
+        Unit {
+            kind,
+            started_at,
+            last_byte_at: started_at,
+            bytes: Vec::new(),
+            wire_len: 0,
+            closed: false,
+            copy: Copy::No,
+            pipelined: false,
+            notes: Notes::default(),
+            executions: 0,
+            statements: Vec::new(),
+            mentioned: None,
+            bound: None,
+            steps: Vec::new(),
+            query_at: 0,
+            done: 0,
+            columns_known: false,
+            assembler: Assembler::new(body_cap),
+        }
+    }
+
+    /// Adds the client's bytes, up to `cap` in all. Gives where they begin.
+    pub(super) fn keep(&mut self, frame: Frame<'_>, at: Timestamp, cap: usize) -> usize {
+        let start = self.bytes.len();
+        self.last_byte_at = at;
+        let bytes = match frame {
+            Frame::Whole { bytes, .. } | Frame::Part { bytes, .. } => bytes,
+            Frame::Damaged { len, .. } => {
+                self.wire_len += len;
+                self.notes.add(Notes::REQUEST_GAP);
+                return start;
+            }
+        };
+        self.wire_len += bytes.len() as u64;
+        if self.notes.contains(Notes::REQUEST_GAP) {
+            return start;
+        }
+        // Once cut, always cut: what is kept is a beginning.
+        let cut = self.notes.contains(Notes::REQUEST_CUT);
+        let room = if cut { 0 } else { cap.saturating_sub(start) };
+        if bytes.len() > room {
+            self.notes.add(Notes::REQUEST_CUT);
+        }
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(bytes.len().min(room).max(USUAL_LEN));
+        }
+        self.bytes
+            .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        start
+    }
+
+    /// Counts bytes that are not worth keeping.
+    pub(super) fn pass_over(&mut self, frame: Frame<'_>, at: Timestamp) {
+        self.keep(frame, at, 0);
+    }
+
+    pub(super) fn add_statement(&mut self, statement: Statement) {
+        if self.statements.last() != Some(&statement) && self.statements.len() < MAX_JOINED {
+            self.statements.push(statement);
+        }
+    }
+
+    /// Follows the server's message in the steps that the client asked for.
+    pub(super) fn advance(&mut self, message: &Message<'_>) {
+        if let Message::DataRow(_) | Message::CommandComplete { .. } | Message::PortalSuspended =
+            message
+        {
+            self.settle_columns();
+        }
+        let Some(step) = self.steps.get(self.done) else {
+            return;
+        };
+        let answered = match (step, message) {
+            (Step::DescribeStatement(prepared), Message::ParameterDescription(types)) => {
+                if let Some(prepared) = prepared {
+                    prepared.set_parameter_types(*types);
+                }
+                false
+            }
+            (Step::DescribeStatement(prepared), Message::RowDescription(_)) => {
+                if let (Some(prepared), Some(columns)) = (prepared, self.assembler.columns()) {
+                    let _ = prepared.columns.set(columns.clone());
+                }
+                true
+            }
+            (Step::DescribePortal, Message::RowDescription(_)) => {
+                self.columns_known = true;
+                true
+            }
+            (Step::DescribeStatement(_) | Step::DescribePortal, Message::NoData) => true,
+            (Step::Name { .. }, Message::ParseComplete | Message::CloseComplete)
+            | (Step::Bind, Message::BindComplete)
+            | (Step::ClosePortal, Message::CloseComplete) => true,
+            (
+                Step::Execute(_),
+                Message::CommandComplete { .. }
+                | Message::EmptyQueryResponse
+                | Message::PortalSuspended,
+            ) => {
+                self.columns_known = false;
+                true
+            }
+            _ => false,
+        };
+        self.done += usize::from(answered);
+    }
+
+    /// Names the columns of an execution whose portal was not described.
+    fn settle_columns(&mut self) {
+        if self.columns_known {
+            return;
+        }
+        self.columns_known = true;
+        if let Some(Step::Execute(Some(portal))) = self.steps.get(self.done)
+            && let Some(columns) = portal.columns()
+        {
+            self.assembler.set_columns(columns);
+        }
+    }
+
+    /// The text of the last thing executed, as far as it is known.
+    pub(super) fn executed(&self) -> Option<&Statement> {
+        match self.steps.get(self.done.checked_sub(1)?) {
+            Some(Step::Execute(portal)) => portal.as_ref()?.prepared.statement.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Takes back what the server did not do.
+    pub(super) fn undo(&mut self, statements: &mut Statements) {
+        for step in self.steps.drain(self.done.min(self.steps.len())..).rev() {
+            if let Step::Name { name, before } = step {
+                statements.restore(&name, before);
+            }
+        }
+    }
+
+    /// The row, and the buffer of steps for the next unit. An unanswered one says why.
+    pub(super) fn finish(
+        mut self,
+        command: Arc<str>,
+        unanswered: Option<Arc<str>>,
+    ) -> (Exchange, Vec<Step>) {
+        let statement = match self.statements.len() {
+            0 => self.mentioned,
+            1 => self.statements.pop(),
+            _ => {
+                let texts: Vec<&str> = self.statements.iter().map(|s| &*s.text).collect();
+                Some(sql::normalise(&texts.join("; ")))
+            }
+        };
+        let statements = match self.kind {
+            UnitKind::Query => self.assembler.completions().max(1),
+            UnitKind::Extended => self.executions,
+            UnitKind::FunctionCall => 0,
+        };
+        let status = match (&unanswered, self.assembler.has_error()) {
+            (Some(_), _) => Status::Unanswered,
+            (None, true) => Status::Error,
+            (None, false) => Status::Ok,
+        };
+        let bound = self.bound.as_ref();
+        let row = Exchange {
+            session: 0,
+            seq: 0,
+            kind: Kind::Request,
+            started_at: self.started_at,
+            request: Request {
+                command,
+                bytes: self.bytes,
+                wire_len: self.wire_len,
+                last_byte_at: self.last_byte_at,
+                statement,
+                statements,
+                parameter_types: bound.and_then(|bound| bound.parameter_types.get().cloned()),
+                pipelined: self.pipelined,
+            },
+            status,
+            response: unanswered.is_none().then(|| self.assembler.finish()),
+            reason: unanswered,
+            notes: self.notes,
+            info: None,
+            pacing: None,
+        };
+        self.steps.clear();
+        (row, self.steps)
+    }
+}

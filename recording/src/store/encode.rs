@@ -1,0 +1,272 @@
+use std::sync::Arc;
+
+use arrow_array::builder::{
+    BinaryBuilder, BooleanBuilder, Int64Builder, TimestampNanosecondBuilder, UInt32Builder,
+    UInt64Builder,
+};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::ArrowError;
+
+use super::schema::{SCHEMA, UTC};
+use super::words::Words;
+use crate::{Exchange, Pacing, Response, SessionInfo, Timestamp};
+
+/// Rows on their way into a batch, column by column.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    rows: usize,
+    bytes: usize,
+    session: UInt64Builder,
+    seq: UInt32Builder,
+    kind: Words,
+    command: Words,
+    started_at: TimestampNanosecondBuilder,
+    request_ns: Int64Builder,
+    statement: Words,
+    fingerprint: UInt64Builder,
+    request: BinaryBuilder,
+    request_bytes: UInt64Builder,
+    statements: UInt32Builder,
+    parameter_types: Words,
+    pipelined: BooleanBuilder,
+    status: Words,
+    reason: Words,
+    response: ResponseColumns,
+    notes: Words,
+    info: InfoColumns,
+    pacing: PacingColumns,
+}
+
+#[derive(Debug, Default)]
+struct ResponseColumns {
+    first_byte_ns: Int64Builder,
+    last_byte_ns: Int64Builder,
+    error_code: Words,
+    rows: UInt64Builder,
+    affected: UInt64Builder,
+    response_bytes: UInt64Builder,
+    columns: Words,
+    rows_digest: UInt64Builder,
+    rows_digest_unordered: UInt64Builder,
+    transaction: Words,
+    response: BinaryBuilder,
+}
+
+/// Filled up with nulls only when there is a value, or at the end: most rows have none.
+#[derive(Debug, Default)]
+struct InfoColumns {
+    protocol: Words,
+    client: Words,
+    server: Words,
+    user: Words,
+    database: Words,
+    application: Words,
+    backend: UInt64Builder,
+}
+
+#[derive(Debug, Default)]
+struct PacingColumns {
+    intended_at: TimestampNanosecondBuilder,
+    ready_at: TimestampNanosecondBuilder,
+    sent_at: TimestampNanosecondBuilder,
+}
+
+/// What a row takes beside its bytes, about.
+const ROW_BYTES: usize = 160;
+
+impl Encoder {
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// About what the rows take in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn push(&mut self, row: &Exchange) {
+        let request = &row.request;
+        // The clock that the row's durations count from.
+        let base = row.pacing.map_or(row.started_at, |pacing| pacing.sent_at);
+        self.session.append_value(row.session);
+        self.seq.append_value(row.seq);
+        self.kind.push_str(row.kind.name());
+        self.command.push(&request.command);
+        self.started_at.append_value(row.started_at.0);
+        self.request_ns
+            .append_value(between(base, request.last_byte_at));
+        let statement = request.statement.as_ref();
+        self.statement
+            .push_option(statement.map(|statement| &statement.text));
+        self.fingerprint
+            .append_option(statement.map(|statement| statement.fingerprint));
+        self.request.append_value(&request.bytes);
+        self.request_bytes.append_value(request.wire_len);
+        self.statements.append_value(request.statements);
+        self.parameter_types
+            .push_option(request.parameter_types.as_ref());
+        self.pipelined.append_value(request.pipelined);
+        self.status.push_str(row.status.name());
+        self.reason.push_option(row.reason.as_ref());
+        match &row.response {
+            Some(response) => self.response.push(response, base),
+            None => self.response.push_null(),
+        }
+        if row.notes.is_empty() {
+            self.notes.push_nulls(1);
+        } else {
+            self.notes.push_str(&row.notes.to_string());
+        }
+        if let Some(info) = &row.info {
+            self.info.fill(self.rows);
+            self.info.push(info);
+        }
+        if let Some(pacing) = &row.pacing {
+            self.pacing.fill(self.rows);
+            self.pacing.push(pacing);
+        }
+        self.rows += 1;
+        self.bytes += size(row);
+    }
+
+    /// The rows as a batch of [`SCHEMA`]; none are left.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        let mut this = std::mem::take(self);
+        this.info.fill(this.rows);
+        this.pacing.fill(this.rows);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(this.session.finish()),
+            Arc::new(this.seq.finish()),
+            this.kind.finish()?,
+            this.command.finish()?,
+            Arc::new(this.started_at.finish().with_timezone(UTC)),
+            Arc::new(this.request_ns.finish()),
+            Arc::new(this.response.first_byte_ns.finish()),
+            Arc::new(this.response.last_byte_ns.finish()),
+            this.statement.finish()?,
+            Arc::new(this.fingerprint.finish()),
+            Arc::new(this.request.finish()),
+            Arc::new(this.request_bytes.finish()),
+            Arc::new(this.statements.finish()),
+            this.parameter_types.finish()?,
+            Arc::new(this.pipelined.finish()),
+            this.status.finish()?,
+            this.reason.finish()?,
+            this.response.error_code.finish()?,
+            Arc::new(this.response.rows.finish()),
+            Arc::new(this.response.affected.finish()),
+            Arc::new(this.response.response_bytes.finish()),
+            this.response.columns.finish()?,
+            Arc::new(this.response.rows_digest.finish()),
+            Arc::new(this.response.rows_digest_unordered.finish()),
+            this.response.transaction.finish()?,
+            Arc::new(this.response.response.finish()),
+            this.notes.finish()?,
+            this.info.protocol.finish()?,
+            this.info.client.finish()?,
+            this.info.server.finish()?,
+            this.info.user.finish()?,
+            this.info.database.finish()?,
+            this.info.application.finish()?,
+            Arc::new(this.info.backend.finish()),
+            Arc::new(this.pacing.intended_at.finish().with_timezone(UTC)),
+            Arc::new(this.pacing.ready_at.finish().with_timezone(UTC)),
+            Arc::new(this.pacing.sent_at.finish().with_timezone(UTC)),
+        ];
+        RecordBatch::try_new(Arc::clone(&SCHEMA), columns)
+    }
+}
+
+/// About what the row takes in memory.
+pub fn size(row: &Exchange) -> usize {
+    let body = row
+        .response
+        .as_ref()
+        .map_or(0, |response| response.body.len());
+    ROW_BYTES + row.request.bytes.len() + body
+}
+
+/// Nanoseconds, negative where the clock stepped back. Wraps, so that any two can be kept.
+fn between(from: Timestamp, to: Timestamp) -> i64 {
+    to.0.wrapping_sub(from.0)
+}
+
+impl ResponseColumns {
+    fn push(&mut self, response: &Response, base: Timestamp) {
+        self.first_byte_ns
+            .append_value(between(base, response.first_byte_at));
+        self.last_byte_ns
+            .append_value(between(base, response.last_byte_at));
+        self.error_code.push_option(response.error_code.as_ref());
+        self.rows.append_value(response.rows);
+        self.affected.append_value(response.affected);
+        self.response_bytes.append_value(response.wire_len);
+        self.columns.push_option(response.columns.as_ref());
+        self.rows_digest.append_value(response.rows_digest);
+        let differs = response.rows_digest_unordered != response.rows_digest;
+        self.rows_digest_unordered
+            .append_option(differs.then_some(response.rows_digest_unordered));
+        self.transaction.push_str(response.transaction.name());
+        if response.body.is_empty() {
+            self.response.append_null();
+        } else {
+            self.response.append_value(&response.body);
+        }
+    }
+
+    fn push_null(&mut self) {
+        self.first_byte_ns.append_null();
+        self.last_byte_ns.append_null();
+        self.error_code.push_nulls(1);
+        self.rows.append_null();
+        self.affected.append_null();
+        self.response_bytes.append_null();
+        self.columns.push_nulls(1);
+        self.rows_digest.append_null();
+        self.rows_digest_unordered.append_null();
+        self.transaction.push_nulls(1);
+        self.response.append_null();
+    }
+}
+
+impl InfoColumns {
+    fn fill(&mut self, rows: usize) {
+        let missing = rows - self.protocol.len();
+        for words in [
+            &mut self.protocol,
+            &mut self.client,
+            &mut self.server,
+            &mut self.user,
+            &mut self.database,
+            &mut self.application,
+        ] {
+            words.push_nulls(missing);
+        }
+        self.backend.append_nulls(missing);
+    }
+
+    fn push(&mut self, info: &SessionInfo) {
+        self.protocol.push(&info.protocol);
+        self.client.push_str(&info.client.to_string());
+        self.server.push_str(&info.server.to_string());
+        self.user.push_option(info.user.as_ref());
+        self.database.push_option(info.database.as_ref());
+        self.application.push_option(info.application.as_ref());
+        self.backend.append_option(info.backend);
+    }
+}
+
+impl PacingColumns {
+    fn fill(&mut self, rows: usize) {
+        let missing = rows - self.sent_at.values_slice().len();
+        self.intended_at.append_nulls(missing);
+        self.ready_at.append_nulls(missing);
+        self.sent_at.append_nulls(missing);
+    }
+
+    fn push(&mut self, pacing: &Pacing) {
+        self.intended_at.append_value(pacing.intended_at.0);
+        self.ready_at.append_value(pacing.ready_at.0);
+        self.sent_at.append_value(pacing.sent_at.0);
+    }
+}

@@ -1,0 +1,119 @@
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use super::error::StoreError;
+
+pub const MANIFEST: &str = "manifest.json";
+/// Suffix of a file that is being written aside.
+const ASIDE: &str = ".part";
+
+pub fn sealed_name(number: u32) -> String {
+    format!("requests-{number:05}.parquet")
+}
+
+pub fn open_name(number: u32) -> String {
+    format!("open-{number:05}.arrows")
+}
+
+/// A segment's file, as told by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentName {
+    Sealed(u32),
+    Open(u32),
+}
+
+impl SegmentName {
+    pub fn parse(name: &str) -> Option<SegmentName> {
+        let number = |prefix, suffix| {
+            let number: u32 = name
+                .strip_prefix(prefix)?
+                .strip_suffix(suffix)?
+                .parse()
+                .ok()?;
+            Some(number)
+        };
+        if let Some(number) = number("requests-", ".parquet") {
+            return (sealed_name(number) == name).then_some(SegmentName::Sealed(number));
+        }
+        let number = number("open-", ".arrows")?;
+        (open_name(number) == name).then_some(SegmentName::Open(number))
+    }
+}
+
+/// Makes a directory that only its owner may enter. An empty one that exists already is taken over.
+pub fn create_directory(dir: &Path) -> Result<(), StoreError> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let kind = fs::symlink_metadata(dir).map_err(StoreError::io("look at", dir))?;
+            if !kind.is_dir() {
+                return Err(StoreError::NotADirectory(dir.to_owned()));
+            }
+            let mut entries = fs::read_dir(dir).map_err(StoreError::io("list", dir))?;
+            if entries.next().is_some() {
+                return Err(StoreError::NotEmpty(dir.to_owned()));
+            }
+            fs::set_permissions(dir, Permissions::from_mode(0o700))
+                .map_err(StoreError::io("set the permissions of", dir))
+        }
+        Err(error) => Err(StoreError::io("create", dir)(error)),
+    }
+}
+
+/// Fails where the file, or a link of that name, exists.
+pub fn create_file(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(StoreError::io("create", path))
+}
+
+/// Opens a regular file, not what a link points to; does not wait at a named pipe.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok(file)
+}
+
+/// After a crash at any moment `dir/name` is either as before or whole.
+pub fn write_whole(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&mut File, &Path) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let aside = dir.join(format!("{name}{ASIDE}"));
+    let path = dir.join(name);
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", &aside)(error));
+        }
+        _ => {}
+    }
+    let mut file = create_file(&aside)?;
+    write(&mut file, &path)?;
+    file.sync_all().map_err(StoreError::io("sync", &aside))?;
+    fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside))?;
+    sync_directory(dir)
+}
+
+pub fn write_bytes(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    write_whole(dir, name, |file, path| {
+        file.write_all(bytes).map_err(StoreError::io("write", path))
+    })
+}
+
+fn sync_directory(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(StoreError::io("sync", dir))
+}

@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Ledger, Timestamp};
+
+/// The version of the format that this build writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// What a recording or a run says of itself: `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    pub kind: ContentKind,
+    /// Tells this recording from every other. A run names its recording by it.
+    pub id: String,
+    pub created_at: Timestamp,
+    /// Name and version of the program that wrote it.
+    pub tool: String,
+    #[serde(default)]
+    pub protocols: Vec<String>,
+    /// `interface lo, port 5432`, `file x.pcap`, a recording's path.
+    #[serde(default)]
+    pub source: String,
+    /// The endpoints captured from, as far as learnt.
+    #[serde(default)]
+    pub servers: Vec<SocketAddr>,
+    /// The writer came to its end: nothing was cut off.
+    #[serde(default)]
+    pub complete: bool,
+    /// The sealed segments, by number. The open one is not among them.
+    #[serde(default)]
+    pub segments: Vec<SegmentInfo>,
+    #[serde(default)]
+    pub ledger: Ledger,
+    /// In runs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunInfo>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentKind {
+    Recording,
+    Run,
+}
+
+/// One sealed segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentInfo {
+    /// Name within the directory.
+    pub file: String,
+    pub rows: u64,
+    /// Of the file.
+    pub bytes: u64,
+    /// The earliest `started_at`. It may lie long before the segment was opened: rows arrive when
+    /// they end.
+    pub first: Timestamp,
+    /// The latest `started_at`.
+    pub last: Timestamp,
+    /// XXH3-64 of the file's footer in hexadecimal; the footer has the checksums of the blocks.
+    pub checksum: String,
+}
+
+/// What a run says beside what a recording does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// The recording's `id`.
+    pub recording: String,
+    pub recording_path: String,
+    /// The target's URL without a password.
+    pub target: String,
+    /// `speed 1`, `asap`.
+    pub pacing: String,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    /// By name (`lateness`, `service`, `response`, `first byte`), in nanoseconds, as
+    /// [`encode_histogram`](crate::encode_histogram) writes them.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, String>,
+    /// What a reader of the run should be told.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+impl Manifest {
+    /// A manifest with an `id` of its own and nothing recorded yet.
+    pub fn new(kind: ContentKind, created_at: Timestamp) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            kind,
+            id: format!("{:016x}", RandomState::new().hash_one(created_at)),
+            created_at,
+            tool: concat!("rehearsal ", env!("CARGO_PKG_VERSION")).to_owned(),
+            protocols: Vec::new(),
+            source: String::new(),
+            servers: Vec::new(),
+            complete: false,
+            segments: Vec::new(),
+            ledger: Ledger::default(),
+            run: None,
+        }
+    }
+}

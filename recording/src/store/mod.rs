@@ -1,0 +1,26 @@
+//! The format on disk. FORMAT.md is normative.
+
+mod decode;
+mod encode;
+mod error;
+mod files;
+mod histogram;
+mod manifest;
+mod open;
+mod recording;
+mod rows;
+mod schema;
+mod seal;
+mod sealed;
+mod sort;
+#[cfg(test)]
+mod testing;
+mod words;
+mod writer;
+
+pub use error::StoreError;
+pub use histogram::{HistogramError, decode_histogram, encode_histogram};
+pub use manifest::{ContentKind, FORMAT, Manifest, RunInfo, SegmentInfo};
+pub use recording::Recording;
+pub use rows::Rows;
+pub use writer::{Writer, WriterOptions};

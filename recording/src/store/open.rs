@@ -1,0 +1,251 @@
+//! The open segment: an Arrow IPC stream whose record batches end with a checksum.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampNanosecondType;
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::{Message, MessageHeader, root_as_message};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::decode::column;
+use super::error::StoreError;
+use super::files;
+use super::schema::SCHEMA;
+use super::sealed::guarded;
+use super::sort::Sorted;
+use crate::Timestamp;
+
+/// Marks the begin of a message.
+const CONTINUATION: u32 = 0xffff_ffff;
+const PREFIX: usize = 8;
+const CHECKSUM: usize = 8;
+/// A batch's own metadata is a few KiB.
+const MAX_METADATA: usize = 1 << 20;
+
+/// No writer makes a segment of more bytes.
+const MAX_SEGMENT: u64 = 1 << 30;
+
+/// Writes each batch with one call to the system.
+pub struct OpenWriter {
+    path: PathBuf,
+    file: File,
+    stream: StreamWriter<Vec<u8>>,
+}
+
+impl OpenWriter {
+    pub fn create(dir: &Path, number: u32) -> Result<OpenWriter, StoreError> {
+        let path = dir.join(files::open_name(number));
+        let file = files::create_file(&path)?;
+        let stream =
+            StreamWriter::try_new(Vec::new(), &SCHEMA).map_err(StoreError::encode(&path))?;
+        Ok(OpenWriter { path, file, stream })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
+        self.stream
+            .write(batch)
+            .map_err(StoreError::encode(&self.path))?;
+        let bytes = self.stream.get_mut();
+        seal_batch(bytes).ok_or_else(|| StoreError::Damaged {
+            path: self.path.clone(),
+            reason: "the batch just encoded does not end in a record batch".to_owned(),
+        })?;
+        self.file
+            .write_all(bytes)
+            .map_err(StoreError::io("write", &self.path))?;
+        bytes.clear();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for OpenWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenWriter({})", self.path.display())
+    }
+}
+
+/// Lengthens the body of the last message, a record batch, by a checksum of all of `bytes`. Readers
+/// that do not know of it take it for padding.
+fn seal_batch(bytes: &mut Vec<u8>) -> Option<()> {
+    let mut at = 0;
+    let last = loop {
+        let message = Framed::read(bytes, at)?;
+        if message.end == bytes.len() {
+            break message;
+        }
+        at = message.end;
+    };
+    if last.header != MessageHeader::RecordBatch {
+        return None;
+    }
+    let length = i64::try_from(last.body + CHECKSUM).ok()?.to_le_bytes();
+    bytes
+        .get_mut(last.body_length_at..)?
+        .first_chunk_mut::<8>()?
+        .copy_from_slice(&length);
+    let checksum = xxh3_64(bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    Some(())
+}
+
+/// One message of the stream, by where it lies.
+struct Framed {
+    header: MessageHeader,
+    /// Bytes of the body.
+    body: usize,
+    /// Offset of the field that says so.
+    body_length_at: usize,
+    end: usize,
+}
+
+impl Framed {
+    /// `None` where there is no whole message at that offset.
+    fn read(bytes: &[u8], at: usize) -> Option<Framed> {
+        let rest = bytes.get(at..)?;
+        let (marker, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        if u32::from_le_bytes(*marker) != CONTINUATION || length > MAX_METADATA {
+            return None;
+        }
+        let message = root_as_message(rest.get(..length)?).ok()?;
+        let body = usize::try_from(message.bodyLength()).ok()?;
+        let field = message._tab.vtable().get(Message::VT_BODYLENGTH);
+        let metadata = at + PREFIX;
+        let end = (metadata + length).checked_add(body)?;
+        (end <= bytes.len()).then_some(Framed {
+            header: message.header_type(),
+            body,
+            body_length_at: metadata + message._tab.loc() + usize::from(field),
+            end,
+        })
+    }
+}
+
+/// Where the whole batches in the stream end: what lies behind the last is torn or damaged.
+fn whole_batches(bytes: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let (mut begin, mut at) = (0, 0);
+    while let Some(message) = Framed::read(bytes, at) {
+        at = message.end;
+        if message.header != MessageHeader::RecordBatch {
+            continue;
+        }
+        let batch = bytes.get(begin..at).unwrap_or_default();
+        let Some((covered, checksum)) = batch.split_last_chunk::<CHECKSUM>() else {
+            break;
+        };
+        if message.body < CHECKSUM || xxh3_64(covered) != u64::from_le_bytes(*checksum) {
+            break;
+        }
+        ends.push(at);
+        begin = at;
+    }
+    ends
+}
+
+/// An open segment as it was found.
+#[derive(Debug)]
+pub struct OpenSegment {
+    pub path: PathBuf,
+    /// Kept, so that a writer that seals the segment does not take it from under its reader.
+    file: File,
+    /// Of the whole batches.
+    bytes: usize,
+    /// The earliest `started_at`.
+    pub first: Timestamp,
+    /// What stands behind the whole batches, if anything.
+    pub left_out: Option<String>,
+}
+
+impl OpenSegment {
+    pub fn read(path: &Path) -> Result<OpenSegment, StoreError> {
+        let file = files::open_file(path).map_err(StoreError::io("open", path))?;
+        let len = file.metadata().map_err(StoreError::io("read", path))?.len();
+        let readable = usize::try_from(len.min(MAX_SEGMENT)).unwrap_or_default();
+        let bytes = read(&file, readable).map_err(StoreError::io("read", path))?;
+        let ends = whole_batches(&bytes);
+        let (batches, trouble) = decode(bytes, &ends);
+        let bytes = batches.len().checked_sub(1).and_then(|last| ends.get(last));
+        let bytes = bytes.copied().unwrap_or_default();
+        let first = batches.iter().filter_map(|batch| {
+            let started_at = batch["started_at"].as_primitive::<TimestampNanosecondType>();
+            started_at.values().iter().min().copied()
+        });
+        let lost = len - bytes as u64;
+        Ok(OpenSegment {
+            path: path.to_owned(),
+            file,
+            bytes,
+            first: Timestamp(first.min().unwrap_or(i64::MAX)),
+            left_out: (lost > 0).then(|| {
+                let name = path.file_name().unwrap_or(path.as_os_str()).display();
+                let trouble = trouble.unwrap_or_else(|| "no whole batch".to_owned());
+                format!("{name}: the last {lost} bytes, from offset {bytes}: {trouble}")
+            }),
+        })
+    }
+
+    /// The rows of the whole batches.
+    pub fn load(&self) -> Result<Sorted, StoreError> {
+        let bytes = read(&self.file, self.bytes).map_err(StoreError::io("read", &self.path))?;
+        let ends = whole_batches(&bytes);
+        let (batches, _) = decode(bytes, &ends);
+        Sorted::new(&batches).map_err(StoreError::encode(&self.path))
+    }
+}
+
+fn read(file: &File, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Decodes batches up to the first that cannot be.
+fn decode(bytes: Vec<u8>, ends: &[usize]) -> (Vec<RecordBatch>, Option<String>) {
+    let bytes = Buffer::from_vec(bytes);
+    let mut decoder = StreamDecoder::new();
+    let mut batches = Vec::new();
+    let mut begin = 0;
+    for &end in ends {
+        let mut batch = bytes.slice_with_length(begin, end - begin);
+        begin = end;
+        let decoded = guarded(|| match decoder.decode(&mut batch) {
+            Ok(Some(batch)) => in_schema(&batch),
+            Ok(None) => Err("a batch is not whole".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
+        match decoded {
+            Ok(batch) => batches.push(batch),
+            Err(trouble) => return (batches, Some(trouble)),
+        }
+    }
+    (batches, None)
+}
+
+/// The columns of this version, in their order.
+fn in_schema(batch: &RecordBatch) -> Result<RecordBatch, String> {
+    let columns = SCHEMA.fields().iter().map(|field| {
+        let column = column(batch, field.name())?;
+        if column.data_type() != field.data_type() {
+            let wrong = column.data_type();
+            return Err(format!("column {} is {wrong}", field.name()));
+        }
+        Ok(column)
+    });
+    let columns = columns.collect::<Result<_, String>>()?;
+    RecordBatch::try_new(Arc::clone(&SCHEMA), columns).map_err(|error| error.to_string())
+}

@@ -1,0 +1,150 @@
+//! A segment's batches as one sequence in order.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampNanosecondType, UInt32Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch};
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::interleave::interleave;
+
+use super::decode::Decoder;
+use super::rows::Step;
+use super::schema::SCHEMA;
+use super::words::Dictionary;
+use crate::Timestamp;
+
+/// Rows that are gathered at a time.
+pub const CHUNK_ROWS: usize = 8_192;
+
+/// Batches of [`SCHEMA`], sorted by `(started_at, session, seq)`.
+#[derive(Debug)]
+pub struct Sorted {
+    columns: Vec<Column>,
+    order: Vec<Place>,
+    taken: usize,
+}
+
+impl Sorted {
+    pub fn new(batches: &[RecordBatch]) -> Result<Sorted, ArrowError> {
+        Ok(Sorted {
+            columns: shared_dictionaries(batches)?,
+            order: sorted(batches),
+            taken: 0,
+        })
+    }
+
+    pub fn order(&self) -> &[Place] {
+        &self.order
+    }
+
+    pub fn step(&mut self) -> Result<Step, String> {
+        let rest = self.order.get(self.taken..).unwrap_or_default();
+        let Some(rows) = rest.chunks(CHUNK_ROWS).next() else {
+            return Ok(Step::End);
+        };
+        self.taken += rows.len();
+        let batch = self.gather(rows).map_err(|error| error.to_string())?;
+        Ok(Step::Batch(Box::new(Decoder::new(&batch)?)))
+    }
+
+    pub fn gather(&self, rows: &[Place]) -> Result<RecordBatch, ArrowError> {
+        let indices: Vec<(usize, usize)> = rows
+            .iter()
+            .map(|place| (place.batch as usize, place.row as usize))
+            .collect();
+        let gathered = self.columns.iter().map(|column| {
+            let parts: Vec<&dyn Array> = column.parts.iter().map(AsRef::as_ref).collect();
+            let array = interleave(&parts, &indices)?;
+            let Some(dictionary) = &column.dictionary else {
+                return Ok(array);
+            };
+            let keys = array.as_primitive::<Int32Type>();
+            let array = DictionaryArray::try_new(keys.clone(), Arc::clone(dictionary))?;
+            Ok(Arc::new(array) as ArrayRef)
+        });
+        let gathered = gathered.collect::<Result<_, ArrowError>>()?;
+        RecordBatch::try_new(Arc::clone(&SCHEMA), gathered)
+    }
+}
+
+/// Where a row is, and its place in the order of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub started_at: Timestamp,
+    session: u64,
+    seq: u32,
+    batch: u32,
+    row: u32,
+}
+
+fn sorted(batches: &[RecordBatch]) -> Vec<Place> {
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut order = Vec::with_capacity(rows);
+    for (number, batch) in (0..).zip(batches) {
+        let started_at = batch["started_at"].as_primitive::<TimestampNanosecondType>();
+        let session = batch["session"].as_primitive::<UInt64Type>();
+        let seq = batch["seq"].as_primitive::<UInt32Type>();
+        let keys = started_at
+            .values()
+            .iter()
+            .zip(session.values())
+            .zip(seq.values());
+        for (row, ((&started_at, &session), &seq)) in (0..).zip(keys) {
+            order.push(Place {
+                started_at: Timestamp(started_at),
+                session,
+                seq,
+                batch: number,
+                row,
+            });
+        }
+    }
+    // Stable sorting is faster on what is nearly in order already.
+    order.sort();
+    order
+}
+
+/// A column of the segment: one array a batch.
+#[derive(Debug)]
+struct Column {
+    /// Keys, where there is a dictionary.
+    parts: Vec<ArrayRef>,
+    dictionary: Option<ArrayRef>,
+}
+
+/// Gives the batches' dictionaries, each its own, one numbering.
+fn shared_dictionaries(batches: &[RecordBatch]) -> Result<Vec<Column>, ArrowError> {
+    let columns = SCHEMA.fields().iter().enumerate().map(|(index, field)| {
+        let parts = batches.iter().map(|batch| Arc::clone(batch.column(index)));
+        if !matches!(field.data_type(), DataType::Dictionary(_, _)) {
+            return Ok(Column {
+                parts: parts.collect(),
+                dictionary: None,
+            });
+        }
+        let mut shared = Dictionary::default();
+        let parts = parts.map(|part| {
+            let part = part.as_dictionary::<Int32Type>();
+            let renumbered: Vec<i32> = part
+                .values()
+                .as_string::<i32>()
+                .iter()
+                .map(|text| shared.key(text.unwrap_or_default()))
+                .collect();
+            let key = |&old: &i32| {
+                let old = usize::try_from(old).ok()?;
+                renumbered.get(old).copied()
+            };
+            let keys = part.keys();
+            let values = keys.values().iter().map(|old| key(old).unwrap_or_default());
+            Int32Array::try_new(values.collect(), keys.nulls().cloned())
+                .map(|keys| Arc::new(keys) as ArrayRef)
+        });
+        Ok(Column {
+            parts: parts.collect::<Result<_, ArrowError>>()?,
+            dictionary: Some(Arc::new(shared.values())),
+        })
+    });
+    columns.collect()
+}

@@ -1,0 +1,255 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+
+use super::encode::{self, Encoder};
+use super::error::StoreError;
+use super::files;
+use super::manifest::{FORMAT, Manifest, SegmentInfo};
+use super::open::OpenWriter;
+use super::seal::seal;
+use crate::{Exchange, Timestamp};
+
+/// When the open segment is flushed, and when it is sealed and the next begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// Rows that may wait for a flush.
+    pub flush_rows: usize,
+    /// Time that a row may wait for a flush, as told by [`Writer::tick`]. At the most this is lost
+    /// by a crash.
+    pub flush_after: Duration,
+    /// Bytes in memory that a segment may have. Twice as much is held while one is being sealed.
+    pub rotate_bytes: usize,
+    pub rotate_rows: usize,
+    pub rotate_after: Option<Duration>,
+}
+
+/// Bytes that may wait for a flush.
+const FLUSH_BYTES: usize = 4 << 20;
+/// Bytes that one row may have.
+const MAX_ROW: usize = 256 << 20;
+
+impl Default for WriterOptions {
+    fn default() -> WriterOptions {
+        WriterOptions {
+            flush_rows: 8_192,
+            flush_after: Duration::from_millis(500),
+            rotate_bytes: 32 << 20,
+            rotate_rows: 1 << 20,
+            rotate_after: None,
+        }
+    }
+}
+
+/// Writes a recording or a run, with bounded memory. Dropped without [`Writer::finish`] it leaves
+/// what a crash would: everything up to the last flush.
+#[derive(Debug)]
+pub struct Writer {
+    dir: PathBuf,
+    manifest: Manifest,
+    options: WriterOptions,
+    /// Number of the open segment.
+    number: u32,
+    open: OpenWriter,
+    waiting: Encoder,
+    /// What the open segment has on disk.
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+    /// The latest `started_at` of all rows, and as it was when the open segment was begun.
+    latest: Timestamp,
+    horizon: Timestamp,
+    flushed_at: Option<Instant>,
+    rotated_at: Option<Instant>,
+    sealing: Option<JoinHandle<Result<SegmentInfo, StoreError>>>,
+    failed: bool,
+}
+
+impl Writer {
+    /// Makes the directory `dir`, which may exist if it is empty.
+    pub fn create(
+        dir: &Path,
+        manifest: Manifest,
+        options: WriterOptions,
+    ) -> Result<Writer, StoreError> {
+        files::create_directory(dir)?;
+        let manifest = Manifest {
+            format: FORMAT,
+            complete: false,
+            segments: Vec::new(),
+            ..manifest
+        };
+        write_manifest(dir, &manifest)?;
+        Ok(Writer {
+            open: OpenWriter::create(dir, 0)?,
+            dir: dir.to_owned(),
+            manifest,
+            options,
+            number: 0,
+            waiting: Encoder::default(),
+            batches: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            latest: Timestamp(i64::MIN),
+            horizon: Timestamp(i64::MIN),
+            flushed_at: None,
+            rotated_at: None,
+            sealing: None,
+            failed: false,
+        })
+    }
+
+    /// Rows come in any order, best in about that of time. After an error every later call fails.
+    pub fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
+        self.check()?;
+        let bytes = encode::size(&row);
+        if bytes > MAX_ROW {
+            return Err(StoreError::RowTooLarge {
+                session: row.session,
+                seq: row.seq,
+                bytes,
+                limit: MAX_ROW,
+            });
+        }
+        self.waiting.push(&row);
+        self.latest = self.latest.max(row.started_at);
+        if self.waiting.rows() >= self.options.flush_rows || self.waiting.bytes() >= FLUSH_BYTES {
+            self.flush()?;
+            if self.bytes >= self.options.rotate_bytes || self.rows >= self.options.rotate_rows {
+                self.rotate()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Flushes and rotates where it is time to. To be called several times a second, also when
+    /// nothing is pushed.
+    pub fn tick(&mut self, now: Instant) -> Result<(), StoreError> {
+        self.check()?;
+        let flushed_at = *self.flushed_at.get_or_insert(now);
+        if now.saturating_duration_since(flushed_at) >= self.options.flush_after {
+            self.flushed_at = Some(now);
+            self.flush()?;
+        }
+        let rotated_at = *self.rotated_at.get_or_insert(now);
+        if let Some(after) = self.options.rotate_after
+            && now.saturating_duration_since(rotated_at) >= after
+        {
+            self.rotated_at = Some(now);
+            self.flush()?;
+            self.rotate()?;
+        }
+        if self.sealing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.sealed()?;
+        }
+        Ok(())
+    }
+
+    /// What is changed here is on disk after the next rotation, or at the end.
+    pub fn manifest_mut(&mut self) -> &mut Manifest {
+        &mut self.manifest
+    }
+
+    /// Seals what is open and marks the recording complete.
+    pub fn finish(self) -> Result<Manifest, StoreError> {
+        self.end(true)
+    }
+
+    /// Seals what is open. The recording stays incomplete: what it is of was cut short.
+    pub fn finish_incomplete(self) -> Result<Manifest, StoreError> {
+        self.end(false)
+    }
+
+    fn end(mut self, complete: bool) -> Result<Manifest, StoreError> {
+        self.check()?;
+        self.flush()?;
+        self.sealed()?;
+        if !self.batches.is_empty() {
+            let info = seal(&self.dir, self.number, &self.batches, self.horizon)?;
+            self.manifest.segments.push(info);
+        }
+        self.manifest.complete = complete;
+        write_manifest(&self.dir, &self.manifest)?;
+        remove(self.open.path())?;
+        Ok(self.manifest)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed(self.dir.clone()));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if self.waiting.rows() == 0 {
+            return Ok(());
+        }
+        self.failed = true;
+        self.rows += self.waiting.rows();
+        self.bytes += self.waiting.bytes();
+        let batch = self
+            .waiting
+            .finish()
+            .map_err(StoreError::encode(self.open.path()))?;
+        self.open.write(&batch)?;
+        self.batches.push(batch);
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Begins the next segment and seals this one beside it. Waits while the one before is still
+    /// being sealed, so that no more than two are in memory.
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        if self.batches.is_empty() {
+            return Ok(());
+        }
+        self.sealed()?;
+        self.failed = true;
+        let number = self.number;
+        self.number += 1;
+        self.open = OpenWriter::create(&self.dir, self.number)?;
+        let batches = std::mem::take(&mut self.batches);
+        let (dir, horizon) = (self.dir.clone(), self.horizon);
+        let sealing = thread::Builder::new()
+            .name("seal".to_owned())
+            .spawn(move || seal(&dir, number, &batches, horizon))
+            .map_err(StoreError::io("start a thread to seal", &self.dir))?;
+        self.sealing = Some(sealing);
+        self.rows = 0;
+        self.bytes = 0;
+        self.horizon = self.latest;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Waits for the segment that is being sealed, names it in the manifest, and only then removes
+    /// its open form.
+    fn sealed(&mut self) -> Result<(), StoreError> {
+        let Some(sealing) = self.sealing.take() else {
+            return Ok(());
+        };
+        self.failed = true;
+        let info = sealing
+            .join()
+            .map_err(|_| StoreError::Failed(self.dir.clone()))??;
+        self.manifest.segments.push(info);
+        write_manifest(&self.dir, &self.manifest)?;
+        remove(&self.dir.join(files::open_name(self.number - 1)))?;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let json = serde_json::to_vec_pretty(manifest)
+        .map_err(StoreError::encode(&dir.join(files::MANIFEST)))?;
+    files::write_bytes(dir, files::MANIFEST, &json)
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    fs::remove_file(path).map_err(StoreError::io("remove", path))
+}

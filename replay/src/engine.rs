@@ -1,0 +1,324 @@
+//! The threads of a run: reader -> pacer -> workers -> writer.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use recording::{Exchange, Kind, Ledger, Status, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::budget::Budget;
+use crate::clock::{self, Clock};
+use crate::error::ReplayError;
+use crate::measure::{self, Measures};
+use crate::options::Options;
+use crate::pacer::{self, PacerReport};
+use crate::progress::Progress;
+use crate::schedule::{Pace, Schedule};
+use crate::tls;
+use crate::worker::{self, Batch, Job, Shared, WorkerReport};
+
+const BATCH_ROWS: usize = 64;
+/// Batches of outcomes between the workers and the writer.
+const OUTCOME_BATCHES: usize = 256;
+const WRITER_TICK: Duration = Duration::from_millis(250);
+/// What is asked of the harness: the 99th percentile of lateness.
+const LATENESS_BOUND_NS: u64 = 1_000_000;
+
+/// Where outcomes go.
+pub(crate) trait Sink {
+    type Error: Error;
+
+    fn push(&mut self, row: Exchange) -> Result<(), Self::Error>;
+
+    fn tick(&mut self, now: Instant) -> Result<(), Self::Error>;
+}
+
+/// What a run was, when it is over.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) started_at: Timestamp,
+    pub(crate) finished_at: Timestamp,
+    pub(crate) ledger: Ledger,
+    pub(crate) histograms: std::collections::BTreeMap<String, String>,
+    /// What a reader of the verdict must know.
+    pub(crate) notes: Vec<String>,
+    /// Not all of the recording was replayed.
+    pub(crate) cut_short: bool,
+    /// The most that rows held at once.
+    pub(crate) peak_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct ReaderReport {
+    requests: u64,
+    sessions: u64,
+    failed: Option<String>,
+}
+
+#[derive(Debug)]
+struct WriterReport<E> {
+    ledger: Ledger,
+    failed: Option<E>,
+}
+
+pub(crate) fn replay<R, E, S>(
+    rows: R,
+    options: &Options,
+    sink: &mut S,
+    progress: &Arc<Progress>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Report, ReplayError>
+where
+    R: Iterator<Item = Result<Exchange, E>> + Send,
+    E: Error,
+    S: Sink,
+    ReplayError: From<S::Error>,
+{
+    let shared = Arc::new(share(options, progress, stop)?);
+    let measures = Measures::new()?;
+    let slip = measure::histogram()?;
+    let count = options.worker_count();
+    let (batch_in, batches) = crossbeam_channel::unbounded();
+    let (outcome_in, outcomes) = crossbeam_channel::bounded(OUTCOME_BATCHES);
+    let mut inboxes = Vec::new();
+    let (read, paced, worked, written) = thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for index in 0..count {
+            let (sender, inbox) = mpsc::unbounded_channel();
+            inboxes.push(sender);
+            let (shared, outcomes) = (Arc::clone(&shared), outcome_in.clone());
+            let measures = measures.clone();
+            let work = move || worker::run(shared, index, inbox, outcomes, measures);
+            let name = format!("replay-{index}");
+            workers.push(
+                thread::Builder::new()
+                    .name(name)
+                    .spawn_scoped(scope, work)?,
+            );
+        }
+        drop(outcome_in);
+        let shared = &shared;
+        let pace = options.pace;
+        let read = thread::Builder::new()
+            .name("replay-reader".to_owned())
+            .spawn_scoped(scope, move || read(rows, shared, pace, &batch_in))?;
+        let drain = options.drain_timeout;
+        let paced = thread::Builder::new()
+            .name("replay-pacer".to_owned())
+            .spawn_scoped(scope, move || {
+                pacer::run(shared, &batches, inboxes, drain, slip)
+            })?;
+        let written = write(&outcomes, shared, sink);
+        let read = read.join().map_err(|_| ReplayError::Panicked("reader"))?;
+        let paced = paced.join().map_err(|_| ReplayError::Panicked("pacer"))?;
+        let mut worked = Vec::new();
+        for worker in workers {
+            let report = worker.join().map_err(|_| ReplayError::Panicked("worker"))?;
+            worked.push(report?);
+        }
+        Ok::<_, ReplayError>((read, paced, worked, written))
+    })?;
+    if let Some(error) = written.failed {
+        return Err(error.into());
+    }
+    let mut report = summarize(&shared, options, &read, &paced, &worked);
+    report.ledger = written.ledger;
+    report.ledger.account_mut("requests").seen = read.requests;
+    report.ledger.account_mut("sessions").seen = read.sessions;
+    Ok(report)
+}
+
+fn share(
+    options: &Options,
+    progress: &Arc<Progress>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Shared, ReplayError> {
+    let target = &options.target;
+    Ok(Shared {
+        clock: Clock::start(),
+        target: target.clone(),
+        tls: tls::config(target.tls, target.root_certificates.as_ref())?,
+        without_tls: AtomicBool::new(false),
+        addresses: target.addresses()?,
+        limits: options.limits,
+        connect_timeout: target.connect_timeout.unwrap_or(options.connect_timeout),
+        request_timeout: options.request_timeout,
+        budget: Budget::new(options.budget),
+        progress: Arc::clone(progress),
+        stop: Arc::clone(stop),
+        drained_at: AtomicI64::new(i64::MAX),
+    })
+}
+
+fn read<E: Error>(
+    rows: impl Iterator<Item = Result<Exchange, E>>,
+    shared: &Shared,
+    pace: Pace,
+    batches: &Sender<Batch>,
+) -> ReaderReport {
+    clock::yield_to_others();
+    let mut report = ReaderReport::default();
+    let mut schedule = Schedule::new(pace);
+    let mut batch = Vec::with_capacity(BATCH_ROWS);
+    for row in rows {
+        if shared.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let mut row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                report.failed = Some(error.to_string());
+                break;
+            }
+        };
+        match row.kind {
+            Kind::Request | Kind::Cancel => report.requests += 1,
+            Kind::Open => report.sessions += 1,
+            Kind::Close => {}
+        }
+        if let Some(response) = &mut row.response {
+            response.body = Vec::new();
+        }
+        let cost = size_of::<Job>() + row.request.bytes.len();
+        if shared.budget.full() {
+            let _ = batches.send(std::mem::take(&mut batch));
+            shared.budget.wait(&shared.stop);
+        }
+        shared.budget.charge(cost);
+        batch.push(Box::new(Job {
+            planned: schedule.plan(row),
+            intended_at: Timestamp::default(),
+            cost,
+        }));
+        if batch.len() >= BATCH_ROWS {
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS));
+            let _ = batches.send(full);
+        }
+    }
+    let _ = batches.send(batch);
+    report
+}
+
+fn write<S: Sink>(
+    outcomes: &Receiver<Batch>,
+    shared: &Shared,
+    sink: &mut S,
+) -> WriterReport<S::Error> {
+    let mut ledger = Ledger::default();
+    let mut failed = None;
+    loop {
+        let batch = match outcomes.recv_timeout(WRITER_TICK) {
+            Ok(batch) => batch,
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let mut freed = 0;
+        for job in batch {
+            freed += job.cost;
+            count(&mut ledger, &job.planned.row);
+            if failed.is_none() {
+                failed = sink.push(job.planned.row).err();
+            }
+        }
+        if failed.is_none() {
+            failed = sink.tick(shared.clock.instant()).err();
+        }
+        if failed.is_some() {
+            shared.stop.store(true, Ordering::Relaxed);
+        }
+        shared.budget.release(freed);
+    }
+    WriterReport { ledger, failed }
+}
+
+/// Cancels count as requests; a session that could not log in is lost.
+fn count(ledger: &mut Ledger, row: &Exchange) {
+    let account = match row.kind {
+        Kind::Request | Kind::Cancel => ledger.account_mut("requests"),
+        Kind::Open => ledger.account_mut("sessions"),
+        Kind::Close => return,
+    };
+    match (row.status, &row.reason) {
+        (Status::Ok | Status::Error, None) => account.kept += 1,
+        (_, reason) => account.lose(reason.as_deref().unwrap_or(row.status.name()), 1),
+    }
+}
+
+fn summarize(
+    shared: &Shared,
+    options: &Options,
+    read: &ReaderReport,
+    paced: &PacerReport,
+    worked: &[WorkerReport],
+) -> Report {
+    let mut notes = Vec::new();
+    let stopped = shared.stop.load(Ordering::Relaxed);
+    if stopped {
+        notes.push("interrupted: not all of the recording was replayed".to_owned());
+    }
+    if let Some(error) = &read.failed {
+        notes.push(format!(
+            "cut short: the recording could not be read further: {error}"
+        ));
+    }
+    let mut histograms = std::collections::BTreeMap::new();
+    let mut parts = worked.iter().map(|report| &report.measures);
+    if let Some(first) = parts.next() {
+        let mut sum = first.clone();
+        parts.for_each(|part| sum.merge(part));
+        let p99 = sum.lateness.value_at_quantile(0.99);
+        if options.pace != Pace::Asap && p99 > LATENESS_BOUND_NS {
+            notes.push(format!(
+                "harness saturated: 1 request in 100 was sent {:.1} ms late or later",
+                p99 as f64 / 1e6
+            ));
+        }
+        histograms = sum.encode();
+    }
+    if !paced.slip.is_empty() {
+        histograms.insert("slip".to_owned(), measure::encode(&paced.slip));
+        let worst = paced.slip.max();
+        if shared.budget.waits() > 0 && worst > 100 * LATENESS_BOUND_NS {
+            notes.push(format!(
+                "schedule slipped by up to {:.1} s: {} MiB of rows waited for the target",
+                worst as f64 / 1e9,
+                shared.budget.peak() >> 20
+            ));
+        }
+    }
+    for (index, report) in worked.iter().enumerate() {
+        if report.busy_windows > 0 {
+            notes.push(format!(
+                "harness saturated: thread {} of {} had no time to spare in {} of {} s",
+                index + 1,
+                worked.len(),
+                report.busy_windows,
+                report.windows
+            ));
+        }
+    }
+    let mut complaints = std::collections::BTreeMap::new();
+    for report in worked {
+        for (complaint, count) in &report.complaints {
+            *complaints.entry(complaint).or_insert(0) += count;
+        }
+    }
+    notes.extend(
+        complaints
+            .into_iter()
+            .map(|(complaint, count)| format!("{complaint} ({count} times)")),
+    );
+    Report {
+        started_at: paced.started_at,
+        finished_at: shared.clock.now(),
+        ledger: Ledger::default(),
+        histograms,
+        notes,
+        cut_short: stopped || read.failed.is_some(),
+        peak_bytes: shared.budget.peak(),
+    }
+}

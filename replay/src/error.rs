@@ -1,0 +1,44 @@
+use std::net::SocketAddr;
+
+use recording::StoreError;
+
+use crate::tls::TlsError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(
+        "the target {target} is {endpoint}, which this recording was captured from, and a replay writes: if that is what you want, add --allow-captured-target {endpoint}"
+    )]
+    CapturedTarget {
+        target: String,
+        endpoint: SocketAddr,
+    },
+    #[error("the pace must be a number above 0, not {0}")]
+    Pace(f64),
+    #[error("the target's host {host:?} is not found: {source}")]
+    Resolve {
+        host: String,
+        source: std::io::Error,
+    },
+    #[error("the target {target} does not answer: {source}")]
+    Unreachable {
+        target: String,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("failed to start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("failed to make a histogram: {0:?}")]
+    Histogram(hdrhistogram::CreationError),
+    #[error("the {0} panicked")]
+    Panicked(&'static str),
+}
+
+impl From<hdrhistogram::CreationError> for ReplayError {
+    fn from(error: hdrhistogram::CreationError) -> ReplayError {
+        ReplayError::Histogram(error)
+    }
+}

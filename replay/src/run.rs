@@ -1,0 +1,129 @@
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use recording::{
+    ContentKind, Exchange, Manifest, Recording, RunInfo, StoreError, Writer, WriterOptions,
+};
+
+use crate::clock::Clock;
+use crate::engine::{self, Sink};
+use crate::error::ReplayError;
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::schedule::{Pace, Planned, Schedule};
+use crate::target;
+
+impl Sink for Writer {
+    type Error = StoreError;
+
+    fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
+        Writer::push(self, row)
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<(), StoreError> {
+        Writer::tick(self, now)
+    }
+}
+
+/// Replays `recording` and writes the run to the directory `out`, which must not exist or be empty.
+///
+/// When `stop` becomes true the run ends soon, with a manifest that is not complete. A target that
+/// fails on the way is no error: what became of each request stands in the run.
+pub fn run(
+    recording: &Recording,
+    options: &Options,
+    out: &Path,
+    progress: &Arc<Progress>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Manifest, ReplayError> {
+    check(recording, options)?;
+    let source = recording.manifest();
+    let mut manifest = Manifest::new(ContentKind::Run, Clock::start().now());
+    manifest.protocols = source.protocols.clone();
+    manifest.source = recording.dir().display().to_string();
+    manifest.servers = source.servers.clone();
+    let info = RunInfo {
+        recording: source.id.clone(),
+        recording_path: manifest.source.clone(),
+        target: options.target.to_string(),
+        pacing: options.pace.to_string(),
+        started_at: manifest.created_at,
+        finished_at: manifest.created_at,
+        histograms: Default::default(),
+        notes: Vec::new(),
+    };
+    manifest.run = Some(info.clone());
+    let mut writer = Writer::create(out, manifest, WriterOptions::default())?;
+    let report = engine::replay(recording.rows()?, options, &mut writer, progress, stop)?;
+    tracing::debug!(report.peak_bytes, "the most that rows held");
+    let mut notes = report.notes;
+    notes.extend(
+        recording
+            .left_out()
+            .into_iter()
+            .map(|what| format!("the recording is not whole: {what}")),
+    );
+    let manifest = writer.manifest_mut();
+    manifest.ledger = report.ledger;
+    manifest.run = Some(RunInfo {
+        started_at: report.started_at,
+        finished_at: report.finished_at,
+        histograms: report.histograms,
+        notes,
+        ..info
+    });
+    let manifest = if report.cut_short {
+        writer.finish_incomplete()
+    } else {
+        writer.finish()
+    };
+    Ok(manifest?)
+}
+
+/// What a replay would send and when, without a target: rows as planned, in order of time.
+pub fn plan(
+    recording: &Recording,
+    pace: Pace,
+) -> Result<impl Iterator<Item = Result<Planned, StoreError>>, ReplayError> {
+    pace.check()?;
+    let mut schedule = Schedule::new(pace);
+    let rows = recording.rows()?;
+    Ok(rows.map(move |row| Ok(schedule.plan(row?))))
+}
+
+fn check(recording: &Recording, options: &Options) -> Result<(), ReplayError> {
+    options.pace.check()?;
+    let target = &options.target;
+    let addresses = target.addresses()?;
+    let allowed = options.allow_captured_target.as_deref();
+    let servers = &recording.manifest().servers;
+    if let Some(endpoint) = target::captured_endpoint(target, &addresses, servers, allowed) {
+        return Err(ReplayError::CapturedTarget {
+            target: target.to_string(),
+            endpoint,
+        });
+    }
+    reach(options, &addresses)
+}
+
+/// Better one error now than one for each session.
+fn reach(options: &Options, addresses: &[SocketAddr]) -> Result<(), ReplayError> {
+    let patience = options
+        .target
+        .connect_timeout
+        .unwrap_or(options.connect_timeout);
+    let mut last = std::io::ErrorKind::AddrNotAvailable.into();
+    for address in addresses {
+        match TcpStream::connect_timeout(address, patience) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(ReplayError::Unreachable {
+        target: options.target.to_string(),
+        source: last,
+    })
+}

@@ -1,0 +1,211 @@
+//! When each row is to be sent, and what it waits for. No clock, no sockets.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use recording::{Exchange, Kind, Notes, Timestamp};
+
+use crate::error::ReplayError;
+use crate::reason;
+
+/// How fast a recording is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// Times the recorded speed: 1.0 is as it was. Above zero.
+    Speed(f64),
+    /// Each request as soon as what it waits for is done.
+    Asap,
+}
+
+impl Pace {
+    pub(crate) fn check(self) -> Result<(), ReplayError> {
+        match self {
+            Pace::Speed(speed) if !(speed.is_finite() && speed > 0.0) => {
+                Err(ReplayError::Pace(speed))
+            }
+            Pace::Speed(_) | Pace::Asap => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Pace::Speed(speed) => write!(f, "speed {speed}"),
+            Pace::Asap => f.write_str("asap"),
+        }
+    }
+}
+
+/// A recorded row with its place in the run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    pub row: Exchange,
+    /// When to send it, since the run's start. `None` where the pace is [`Pace::Asap`].
+    pub offset: Option<Duration>,
+    /// The session in whose queue it stands. Rows of one queue are taken in order, and a row after
+    /// a request is taken only when that request was sent; so a cancel stands in the queue of the
+    /// session that it cancels, and is done when that session has sent what it had sent then.
+    pub queue: u64,
+    /// Why it can't be sent, where that is known beforehand.
+    pub unsendable: Option<&'static str>,
+}
+
+/// Plans rows that come in the order of [`Exchange::order`]. Memory: a few words a session that is
+/// open.
+#[derive(Debug)]
+pub struct Schedule {
+    pace: Pace,
+    first: Option<Timestamp>,
+    /// The newest session of each number of the server's own.
+    by_backend: HashMap<u64, u64>,
+    /// The number of the server's own that an open session has, or that it cancels.
+    backends: HashMap<u64, u64>,
+}
+
+impl Schedule {
+    pub fn new(pace: Pace) -> Schedule {
+        Schedule {
+            pace,
+            first: None,
+            by_backend: HashMap::new(),
+            backends: HashMap::new(),
+        }
+    }
+
+    pub fn plan(&mut self, row: Exchange) -> Planned {
+        let first = *self.first.get_or_insert(row.started_at);
+        let offset = match self.pace {
+            Pace::Asap => None,
+            Pace::Speed(speed) => {
+                let ns = row.started_at.since(first) as f64 / speed;
+                Some(Duration::from_nanos(ns.round() as u64))
+            }
+        };
+        let mut queue = row.session;
+        let mut unsendable = reason::unsendable(&row);
+        match row.kind {
+            Kind::Open => self.opened(&row),
+            Kind::Request => {}
+            Kind::Cancel => match self.cancelled_by(row.session) {
+                Some(session) => queue = session,
+                None => unsendable = Some(reason::NOTHING_TO_CANCEL),
+            },
+            Kind::Close => self.closed(row.session),
+        }
+        Planned {
+            row,
+            offset,
+            queue,
+            unsendable,
+        }
+    }
+
+    fn opened(&mut self, row: &Exchange) {
+        if let Some(backend) = row.info.as_ref().and_then(|info| info.backend) {
+            self.backends.insert(row.session, backend);
+            if !only_cancels(row) {
+                self.by_backend.insert(backend, row.session);
+            }
+        }
+    }
+
+    fn cancelled_by(&self, session: u64) -> Option<u64> {
+        self.by_backend.get(self.backends.get(&session)?).copied()
+    }
+
+    fn closed(&mut self, session: u64) {
+        if let Some(backend) = self.backends.remove(&session)
+            && self.by_backend.get(&backend) == Some(&session)
+        {
+            self.by_backend.remove(&backend);
+        }
+    }
+}
+
+/// The opening of a connection that carries nothing but a cancel: it says no more than whom.
+pub(crate) fn only_cancels(opening: &Exchange) -> bool {
+    let named = opening
+        .info
+        .as_ref()
+        .is_some_and(|info| info.backend.is_some());
+    named && opening.request.bytes.is_empty() && !opening.notes.contains(Notes::MID_STREAM)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tests::Tape;
+
+    fn planned(tape: Tape, pace: Pace) -> Vec<Planned> {
+        let mut schedule = Schedule::new(pace);
+        let rows = tape.rows.into_iter();
+        rows.map(|row| schedule.plan(row)).collect()
+    }
+
+    #[test]
+    fn times_are_those_of_the_recording_over_the_speed() {
+        let mut tape = Tape::default();
+        tape.open(1);
+        tape.say(1, "x").started_at = Timestamp(1_000_000_000 + 86_400_000_000_001);
+        let offsets = |pace| {
+            let rows = planned(tape.clone(), pace);
+            rows.iter().map(|row| row.offset).collect::<Vec<_>>()
+        };
+        let day = Duration::from_nanos(86_400_000_000_001);
+        assert_eq!(offsets(Pace::Speed(1.0)), [Some(Duration::ZERO), Some(day)]);
+        assert_eq!(
+            offsets(Pace::Speed(0.5)),
+            [Some(Duration::ZERO), Some(day * 2)]
+        );
+        assert_eq!(offsets(Pace::Asap), [None, None]);
+    }
+
+    #[test]
+    fn a_cancel_goes_to_the_newest_session_of_its_number() {
+        let mut tape = Tape::default();
+        tape.open(1);
+        tape.close(1);
+        tape.open(2).info.as_mut().unwrap().backend = Some(101);
+        tape.cancel(3, 1);
+        tape.close(2);
+        tape.cancel(4, 1);
+        let rows = planned(tape, Pace::Asap);
+        let cancels: Vec<_> = rows
+            .iter()
+            .filter(|planned| planned.row.kind == Kind::Cancel)
+            .map(|planned| (planned.queue, planned.unsendable))
+            .collect();
+        assert_eq!(cancels, [(2, None), (4, Some(reason::NOTHING_TO_CANCEL))]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_or_sent_before_its_time(
+            steps in prop::collection::vec((0u64..5, 0i64..1_000_000_000_000), 1..100),
+            speed in 0.01f64..100.0,
+        ) {
+            let mut tape = Tape::default();
+            let mut at = 0;
+            for (session, step) in steps {
+                at += step;
+                tape.say(session, "x").started_at = Timestamp(at);
+            }
+            let rows = tape.rows.clone();
+            let first = rows[0].started_at;
+            let mut before = Duration::ZERO;
+            for (planned, row) in planned(tape, Pace::Speed(speed)).iter().zip(&rows) {
+                prop_assert_eq!(&planned.row, row);
+                prop_assert_eq!(planned.queue, row.session);
+                let offset = planned.offset.unwrap();
+                prop_assert!(offset >= before);
+                let exact = (row.started_at - first).as_nanos() as f64 / speed;
+                prop_assert!((offset.as_nanos() as f64 - exact).abs() <= 0.5 + exact * 1e-12);
+                before = offset;
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use std::net::TcpListener;
+
+use proptest::prelude::*;
+use recording::{Status, Transaction};
+
+use super::fake::{Server, Tape, options, play};
+use crate::Options;
+
+#[test]
+fn a_refused_connection_loses_the_session_by_name() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "x");
+    tape.close(1);
+    let played = play(tape, &options(address));
+    let expected = [
+        "unanswered: connection failed",
+        "skipped: session lost: connection failed",
+        "skipped: session lost: connection failed",
+    ];
+    assert_eq!(played.story(), expected);
+    assert!(played.report.notes[0].starts_with("connection failed: "));
+    assert!(played.report.ledger.balanced());
+}
+
+#[test]
+fn a_refused_login_keeps_the_servers_words() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1).request.bytes = b"nobody".to_vec();
+    tape.say(1, "x");
+    let played = play(tape, &options(server.address));
+    let expected = [
+        "error: login refused",
+        "skipped: session lost: login refused",
+    ];
+    assert_eq!(played.story(), expected);
+    assert_eq!(
+        played.report.notes,
+        ["login refused: go away (refused) (1 times)"]
+    );
+    assert_eq!(
+        played.rows[0].response.as_ref().unwrap().body,
+        b"refused x\n"
+    );
+}
+
+#[test]
+fn a_connection_that_the_target_closes_is_lost() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "hang up");
+    tape.say(1, "x");
+    tape.open(2);
+    tape.say(2, "garbage");
+    tape.close(2);
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    let expected = [
+        "ok",
+        "unanswered: session lost",
+        "skipped: session lost",
+        "ok",
+        "unanswered: session lost",
+        "skipped: session lost",
+        "skipped: session lost",
+    ];
+    assert_eq!(played.story(), expected);
+}
+
+#[test]
+fn a_stalled_session_holds_others_up_only_when_the_budget_is_full() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.open(2);
+    tape.say(1, "stall");
+    for n in 0..300 {
+        tape.say(1, "behind");
+        tape.say(2, &n.to_string());
+    }
+    let played = play(tape, &options(server.address));
+    let answered = played.rows.iter().filter(|row| row.status == Status::Ok);
+    assert_eq!(answered.count(), 302);
+}
+
+#[test]
+fn memory_is_bounded_by_the_budget() {
+    let server = Server::start();
+    let rows = 2_000;
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "stall");
+    for _ in 0..rows {
+        tape.say(1, &"x".repeat(10_000));
+    }
+    let options = Options {
+        budget: 1 << 20,
+        request_timeout: std::time::Duration::from_millis(1),
+        ..options(server.address)
+    };
+    let played = play(tape, &options);
+    assert_eq!(played.rows.len(), rows + 2);
+    assert!(played.report.ledger.balanced());
+    assert!(played.report.peak_bytes < (1 << 20) + 20_000);
+}
+
+fn line() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        20 => Just("x"),
+        4 => Just("begin"),
+        4 => Just("commit"),
+        3 => Just("fail"),
+        1 => Just("hang up"),
+        1 => Just("garbage"),
+        1 => Just("unspeakable"),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn every_row_leaves_as_one_outcome(
+        said in prop::collection::vec((0u64..4, line(), 0usize..4, any::<bool>()), 0..60),
+        refused in 0u64..8,
+    ) {
+        let server = Server::start();
+        let mut tape = Tape::default();
+        for session in 0..4 {
+            let row = tape.open(session);
+            if session == refused {
+                row.request.bytes = b"nobody".to_vec();
+            }
+        }
+        for (session, line, after, pipelined) in said {
+            tape.request(session, line, Transaction::ALL[after]).request.pipelined = pipelined;
+        }
+        for session in 0..3 {
+ tape.close(session);
+}
+        let recorded: Vec<_> = tape.rows.iter().map(|row| (row.order(), row.kind)).collect();
+        let played = play(tape, &options(server.address));
+        let outcomes: Vec<_> = played.rows.iter().map(|row| (row.order(), row.kind)).collect();
+        prop_assert_eq!(outcomes, recorded);
+        prop_assert!(played.report.ledger.balanced());
+        prop_assert!(!played.report.cut_short);
+    }
+}

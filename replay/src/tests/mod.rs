@@ -1,0 +1,7 @@
+//! The engine against a server in this process that speaks a protocol of lines.
+
+mod fake;
+mod faults;
+mod rules;
+
+pub(crate) use fake::{LINES, Tape};

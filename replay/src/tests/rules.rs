@@ -1,0 +1,283 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use recording::{Kind, Notes, Status, Transaction};
+
+use super::fake::{Server, Tape, options, play, play_until};
+use crate::Pace;
+
+#[test]
+fn says_each_session_in_its_order() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    for session in 0..3 {
+        tape.open(session);
+    }
+    for n in 0..200 {
+        for session in 0..3 {
+            tape.say(session, &format!("{session} {n}"));
+        }
+    }
+    for session in 0..3 {
+        tape.close(session);
+    }
+    let count = tape.rows.len();
+    let played = play(tape, &options(server.address));
+    assert_eq!(played.rows.len(), count);
+    assert!(played.rows.iter().all(|row| row.status == Status::Ok));
+    for said in server.conversations() {
+        let session = said[0].trim_start_matches("hello user").to_owned();
+        let expected = (0..200).map(|n| format!("{session} {n}"));
+        assert!(said[1..201].iter().eq(&expected.collect::<Vec<_>>()));
+        assert_eq!(said[201], "bye");
+    }
+    let requests = played.report.ledger.account("requests").unwrap();
+    assert_eq!((requests.seen, requests.kept), (600, 600));
+    assert!(played.report.ledger.balanced());
+    let seen = played.progress.snapshot();
+    assert_eq!((seen.sent, seen.answered, seen.in_flight), (600, 600, 0));
+}
+
+#[test]
+fn keeps_the_recorded_pace() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    for n in 0..20 {
+        tape.say(1, &n.to_string());
+    }
+    tape.close(1);
+    let recorded: Vec<_> = tape.rows.iter().map(|row| row.started_at).collect();
+    let options = crate::Options {
+        pace: Pace::Speed(2.0),
+        ..options(server.address)
+    };
+    let played = play(tape, &options);
+    let start = played.rows[0].pacing.unwrap().intended_at;
+    for (row, recorded_at) in played.rows.iter().zip(&recorded) {
+        let pacing = row.pacing.unwrap();
+        let offset = recorded_at.since(recorded[0]) / 2;
+        assert_eq!(pacing.intended_at.since(start), offset);
+        assert!(pacing.sent_at >= pacing.ready_at && pacing.ready_at >= pacing.intended_at);
+        if row.kind == Kind::Request {
+            assert!(row.request.last_byte_at >= pacing.sent_at);
+        }
+    }
+    assert!(played.report.histograms.contains_key("slip"));
+}
+
+#[test]
+fn pipelined_requests_do_not_wait() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "stall");
+    tape.say(1, "behind").request.pipelined = true;
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    assert_eq!(server.lines(), ["hello user1", "stall", "behind"]);
+    // The answer to `behind` is taken for the oldest request's, as in any pipeline.
+    let expected = [
+        "ok",
+        "ok",
+        "unanswered: timed out",
+        "skipped: session lost: timed out",
+    ];
+    assert_eq!(played.story(), expected);
+}
+
+#[test]
+fn others_wait_for_the_answer_before() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "stall");
+    tape.say(1, "behind");
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    assert_eq!(server.lines(), ["hello user1", "stall"]);
+    let expected = [
+        "ok",
+        "unanswered: timed out",
+        "skipped: session lost: timed out",
+        "skipped: session lost: timed out",
+    ];
+    assert_eq!(played.story(), expected);
+    assert!(played.report.ledger.balanced());
+}
+
+#[test]
+fn a_cancel_waits_for_what_it_cancels() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "one");
+    tape.say(1, "stall");
+    tape.cancel(2, 1);
+    tape.say(1, "two");
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    let said = server.conversations();
+    assert_eq!(said[0], ["hello user1", "one", "stall", "two", "bye"]);
+    assert_eq!(said[1], ["cancel 0"]);
+    let expected = ["ok", "ok", "error", "ok", "ok", "ok: fin", "ok", "ok: fin"];
+    assert_eq!(played.story(), expected);
+    let requests = played.report.ledger.account("requests").unwrap();
+    assert_eq!((requests.seen, requests.kept), (4, 4));
+}
+
+#[test]
+fn a_cancel_of_nobody_is_counted() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.cancel(2, 1);
+    let played = play(tape, &options(server.address));
+    assert_eq!(
+        played.story(),
+        ["ok", "skipped: nothing to cancel", "ok: fin"]
+    );
+    assert!(played.report.ledger.balanced());
+}
+
+#[test]
+fn passes_over_a_transaction_that_failed_only_here() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.request(1, "begin", Transaction::Open);
+    tape.request(1, "fail", Transaction::Open);
+    tape.request(1, "never said", Transaction::Open);
+    tape.request(1, "nor this", Transaction::Unknown);
+    tape.say(1, "commit");
+    tape.say(1, "after");
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    let said = ["hello user1", "begin", "fail", "commit", "after", "bye"];
+    assert_eq!(server.lines(), said);
+    let expected = [
+        "ok",
+        "ok",
+        "error",
+        "skipped: transaction failed",
+        "skipped: transaction failed",
+        "ok",
+        "ok",
+        "ok: fin",
+    ];
+    assert_eq!(played.story(), expected);
+}
+
+#[test]
+fn a_transaction_that_failed_when_recorded_is_said_whole() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.request(1, "begin", Transaction::Open);
+    tape.request(1, "fail", Transaction::Failed);
+    tape.request(1, "said", Transaction::Failed);
+    tape.say(1, "commit");
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    assert_eq!(
+        played.story(),
+        ["ok", "ok", "error", "error", "ok", "ok: fin"]
+    );
+}
+
+#[test]
+fn what_cannot_be_said_is_named() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "cut").notes.add(Notes::REQUEST_GAP);
+    tape.say(1, "secret").notes.add(Notes::SECRET_BLANKED);
+    tape.say(1, "unspeakable");
+    tape.say(1, "said");
+    tape.close(1);
+    tape.open(2).status = Status::Error;
+    tape.say(2, "x");
+    tape.open(3).notes.add(Notes::ENCRYPTED);
+    tape.open(4).info.as_mut().unwrap().protocol = "other".into();
+    tape.open(5).status = Status::Unanswered;
+    tape.say(6, "no opening");
+    let played = play(tape, &options(server.address));
+    assert_eq!(server.lines(), ["hello user1", "said", "bye"]);
+    let expected = [
+        "ok",
+        "skipped: request incomplete when recorded",
+        "skipped: holds a secret that was not recorded",
+        "skipped: unsupported",
+        "ok",
+        "ok: fin",
+        "skipped: login failed when recorded",
+        "skipped: login failed when recorded",
+        "skipped: encrypted",
+        "skipped: another protocol than the target's",
+        "skipped: login incomplete when recorded",
+        "skipped: opening not recorded",
+    ];
+    assert_eq!(played.story(), expected);
+    assert!(played.report.ledger.balanced());
+}
+
+#[test]
+fn leaves_where_the_recorded_client_left() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    let left = tape.say(1, "stall");
+    (left.status, left.response) = (Status::Unanswered, None);
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    let expected = ["ok", "unanswered: client left before the answer", "ok: fin"];
+    assert_eq!(played.story(), expected);
+}
+
+#[test]
+fn a_stop_ends_the_run_and_is_told() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "stall");
+    let stop = Arc::new(AtomicBool::new(false));
+    let (heard, stopper) = (Arc::clone(&server.heard), Arc::clone(&stop));
+    // The recording goes on for ever; the stop comes when the server has the request.
+    let endless = std::iter::from_fn(move || {
+        if heard.lock().unwrap().len() >= 2 {
+            stopper.store(true, Ordering::Relaxed);
+        }
+        Some(tape.say(1, "more").clone())
+    });
+    let mut first = Tape::default();
+    first.open(1);
+    first.say(1, "stall");
+    let rows = first.rows.into_iter().chain(endless);
+    let played = play_until(rows, &options(server.address), &stop);
+    assert!(played.report.cut_short);
+    assert!(played.report.ledger.balanced());
+    assert!(played.report.notes[0].starts_with("interrupted"));
+    let stalled = &played.rows[1];
+    assert_eq!(stalled.reason.as_deref(), Some("interrupted"));
+}
+
+#[test]
+fn a_request_may_take_no_longer_than_it_is_told() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "stall");
+    tape.close(1);
+    let options = crate::Options {
+        request_timeout: Duration::from_millis(1),
+        drain_timeout: Duration::from_secs(3600),
+        ..options(server.address)
+    };
+    let played = play(tape, &options);
+    let expected = [
+        "ok",
+        "unanswered: timed out",
+        "skipped: session lost: timed out",
+    ];
+    assert_eq!(played.story(), expected);
+}

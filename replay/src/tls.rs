@@ -1,0 +1,173 @@
+//! TLS to the target, with the meaning that libpq gives to `sslmode`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    Disable,
+    /// TLS, and on without it where the server refuses.
+    #[default]
+    Prefer,
+    /// TLS with whoever answers; where a root certificate is given, as `VerifyCa`.
+    Require,
+    /// The server's certificate must come from a known root.
+    VerifyCa,
+    /// And must be for the host's name.
+    VerifyFull,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("failed to read the root certificates in {path}: {reason}")]
+    Roots { path: PathBuf, reason: String },
+    #[error("no root certificate is known: name a file by sslrootcert")]
+    NoRoots,
+    #[error("failed to set TLS up: {0}")]
+    Setup(String),
+}
+
+impl FromStr for TlsMode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<TlsMode, ()> {
+        Ok(match text {
+            "disable" => TlsMode::Disable,
+            "prefer" => TlsMode::Prefer,
+            "require" => TlsMode::Require,
+            "verify-ca" => TlsMode::VerifyCa,
+            "verify-full" => TlsMode::VerifyFull,
+            _ => return Err(()),
+        })
+    }
+}
+
+/// `None` where TLS is not wanted. Without `roots`, those of the system are trusted.
+pub(crate) fn config(
+    mode: TlsMode,
+    roots: Option<&PathBuf>,
+) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trust = match mode {
+        TlsMode::Disable => return Ok(None),
+        TlsMode::Prefer | TlsMode::Require if roots.is_none() => None,
+        _ => Some(verifier(&provider, roots)?),
+    };
+    let verifier = Verifier {
+        trust,
+        any_name: mode != TlsMode::VerifyFull,
+        provider: Arc::clone(&provider),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Setup(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Some(Arc::new(config)))
+}
+
+fn verifier(
+    provider: &Arc<CryptoProvider>,
+    path: Option<&PathBuf>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match path {
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        Some(path) => {
+            let unreadable = |reason: String| TlsError::Roots {
+                path: path.clone(),
+                reason,
+            };
+            let found = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|error| unreadable(error.to_string()))?;
+            for certificate in found {
+                roots
+                    .add(certificate)
+                    .map_err(|error| unreadable(error.to_string()))?;
+            }
+        }
+    }
+    if roots.is_empty() {
+        return Err(TlsError::NoRoots);
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| TlsError::Setup(error.to_string()))
+}
+
+#[derive(Debug)]
+struct Verifier {
+    /// Absent where any certificate will do.
+    trust: Option<Arc<WebPkiServerVerifier>>,
+    any_name: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(trust) = &self.trust else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match trust.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

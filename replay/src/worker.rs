@@ -1,0 +1,414 @@
+//! A thread with the sessions that fell to it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use recording::{Exchange, Kind, Pacing, Response, Status, Timestamp};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::LocalSet;
+
+use crate::budget::Budget;
+use crate::clock::{self, Clock};
+use crate::measure::Measures;
+use crate::progress::{Counts, Progress};
+use crate::reason;
+use crate::schedule::Planned;
+use crate::session;
+use crate::target::Target;
+
+/// How often a worker looks at deadlines and passes on what it has.
+const TICK: Duration = Duration::from_millis(100);
+const TICKS_A_WINDOW: u32 = 10;
+const BATCH_ROWS: usize = 128;
+const BATCH_BYTES: usize = 1 << 20;
+const READ_BUFFER: usize = 64 << 10;
+const MAX_COMPLAINTS: usize = 16;
+
+/// What all threads of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) target: Target,
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// The target refused TLS that was only preferred.
+    pub(crate) without_tls: AtomicBool,
+    pub(crate) addresses: Vec<std::net::SocketAddr>,
+    pub(crate) limits: protocol::Limits,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) budget: Budget,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop: Arc<AtomicBool>,
+    /// When what is still under way is given up; set when the last row is handed out.
+    pub(crate) drained_at: AtomicI64,
+}
+
+/// A row on its way through the run.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) planned: Planned,
+    pub(crate) intended_at: Timestamp,
+    /// Of the budget's bytes.
+    pub(crate) cost: usize,
+}
+
+/// Boxed, for a job changes hands four times.
+#[allow(clippy::vec_box)]
+pub(crate) type Batch = Vec<Box<Job>>;
+
+pub(crate) type Queue = UnboundedReceiver<Box<Job>>;
+
+/// What became of a row.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) status: Status,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) response: Option<Response>,
+    pub(crate) ready_at: Timestamp,
+    pub(crate) sent_at: Timestamp,
+    pub(crate) last_byte_at: Timestamp,
+}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    index: usize,
+    outcomes: Sender<Batch>,
+    book: RefCell<Book>,
+    pub(crate) read_buffer: RefCell<Vec<u8>>,
+    watches: RefCell<Vec<Rc<Watch>>>,
+    tasks: Cell<usize>,
+    task_ended: Notify,
+}
+
+#[derive(Debug)]
+struct Book {
+    batch: Batch,
+    batch_bytes: usize,
+    counts: Counts,
+    report: WorkerReport,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerReport {
+    pub(crate) measures: Measures,
+    /// What went wrong, in words, and how often.
+    pub(crate) complaints: BTreeMap<String, u64>,
+    /// Seconds in which the thread was busy for more than 95 %, and seconds of all.
+    pub(crate) busy_windows: u32,
+    pub(crate) windows: u32,
+    pub(crate) cpu: Duration,
+}
+
+/// Serves sessions until `inbox` is closed and the last of them is done.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    index: usize,
+    mut inbox: UnboundedReceiver<Queue>,
+    outcomes: Sender<Batch>,
+    measures: Measures,
+) -> std::io::Result<WorkerReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let worker = Rc::new(Worker::new(shared, index, outcomes, measures));
+    LocalSet::new().block_on(&runtime, async {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut windows = Windows::start(worker.shared.clock);
+        let mut open = true;
+        while open || worker.tasks.get() > 0 {
+            tokio::select! {
+                queue = inbox.recv(), if open => match queue {
+                    Some(queue) => worker.spawn(session::serve(Rc::clone(&worker), queue)),
+                    None => open = false,
+                },
+                _ = worker.task_ended.notified() => {}
+                _ = ticks.tick() => {
+                    worker.tick();
+                    windows.tick(&worker);
+                }
+            }
+        }
+    });
+    worker.flush();
+    worker.publish();
+    let mut report = worker.book.borrow().report.clone();
+    report.cpu = clock::thread_cpu();
+    Ok(report)
+}
+
+impl Worker {
+    fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        outcomes: Sender<Batch>,
+        measures: Measures,
+    ) -> Worker {
+        Worker {
+            shared,
+            index,
+            outcomes,
+            book: RefCell::new(Book {
+                batch: Vec::with_capacity(BATCH_ROWS),
+                batch_bytes: 0,
+                counts: Counts::default(),
+                report: WorkerReport {
+                    measures,
+                    complaints: BTreeMap::new(),
+                    busy_windows: 0,
+                    windows: 0,
+                    cpu: Duration::ZERO,
+                },
+            }),
+            read_buffer: RefCell::new(vec![0; READ_BUFFER]),
+            watches: RefCell::new(Vec::new()),
+            tasks: Cell::new(0),
+            task_ended: Notify::new(),
+        }
+    }
+
+    /// The worker stays until the task is done.
+    pub(crate) fn spawn(self: &Rc<Worker>, task: impl Future<Output = ()> + 'static) {
+        struct Ended(Rc<Worker>);
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                self.0.tasks.set(self.0.tasks.get() - 1);
+                self.0.task_ended.notify_one();
+            }
+        }
+        self.tasks.set(self.tasks.get() + 1);
+        let ended = Ended(Rc::clone(self));
+        tokio::task::spawn_local(async move {
+            task.await;
+            drop(ended);
+        });
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// A watch for one session, that the tick looks at.
+    pub(crate) fn watch(&self) -> Rc<Watch> {
+        let watch = Rc::new(Watch::default());
+        if let Some(reason) = self.over() {
+            watch.stop(reason);
+        }
+        self.watches.borrow_mut().push(Rc::clone(&watch));
+        watch
+    }
+
+    pub(crate) fn opened(&self) {
+        self.book.borrow_mut().counts.sessions += 1;
+    }
+
+    pub(crate) fn sent(&self) {
+        self.book.borrow_mut().counts.sent += 1;
+    }
+
+    pub(crate) fn complain(&self, complaint: String) {
+        let complaints = &mut self.book.borrow_mut().report.complaints;
+        if complaints.len() < MAX_COMPLAINTS || complaints.contains_key(&complaint) {
+            *complaints.entry(complaint).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn skip(&self, job: Box<Job>, reason: &'static str) {
+        let outcome = Outcome {
+            status: Status::Skipped,
+            reason: Some(reason),
+            ..Outcome::default()
+        };
+        self.finish(job, outcome);
+    }
+
+    /// Turns the recorded row into the run's, and passes it on.
+    pub(crate) fn finish(&self, mut job: Box<Job>, outcome: Outcome) {
+        let body = outcome.response.as_ref().map_or(0, |r| r.body.len());
+        self.shared.budget.charge(body);
+        job.cost += body;
+        let row = &mut job.planned.row;
+        row.status = outcome.status;
+        row.reason = match outcome.reason {
+            Some(reason) => Some(Arc::from(reason)),
+            None if row.kind == Kind::Close => row.reason.take(),
+            None => None,
+        };
+        row.response = outcome.response;
+        row.request.last_byte_at = outcome.last_byte_at;
+        row.pacing = Some(Pacing {
+            intended_at: job.intended_at,
+            ready_at: outcome.ready_at,
+            sent_at: outcome.sent_at,
+        });
+        let mut book = self.book.borrow_mut();
+        book.count(row);
+        book.batch_bytes += job.cost;
+        book.batch.push(job);
+        let full = book.batch.len() >= BATCH_ROWS || book.batch_bytes >= BATCH_BYTES;
+        drop(book);
+        if full {
+            self.flush();
+        }
+    }
+
+    fn flush(&self) {
+        let mut book = self.book.borrow_mut();
+        if book.batch.is_empty() {
+            return;
+        }
+        book.batch_bytes = 0;
+        let batch = std::mem::replace(&mut book.batch, Vec::with_capacity(BATCH_ROWS));
+        // The writer outlives the workers; it is gone only after a panic of its own.
+        if self.outcomes.send(batch).is_err() {
+            self.shared.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Why nothing more is to be done, once that is so.
+    fn over(&self) -> Option<&'static str> {
+        if self.shared.stop.load(Ordering::Relaxed) {
+            Some(reason::INTERRUPTED)
+        } else if self.now().0 > self.shared.drained_at.load(Ordering::Relaxed) {
+            Some(reason::TIMED_OUT)
+        } else {
+            None
+        }
+    }
+
+    fn tick(&self) {
+        let now = self.now();
+        let over = self.over();
+        self.watches.borrow_mut().retain(|watch| {
+            if let Some(reason) = over {
+                watch.stop(reason);
+            } else if now > watch.deadline.get() {
+                watch.stop(reason::TIMED_OUT);
+            }
+            Rc::strong_count(watch) > 1
+        });
+        self.flush();
+        let counts = std::mem::take(&mut self.book.borrow_mut().counts);
+        self.shared.progress.add(counts);
+    }
+
+    fn publish(&self) {
+        let mut book = self.book.borrow_mut();
+        self.shared.progress.add(std::mem::take(&mut book.counts));
+        self.shared
+            .progress
+            .publish(self.index, &book.report.measures);
+    }
+}
+
+impl Book {
+    fn count(&mut self, row: &Exchange) {
+        if row.kind != Kind::Request {
+            return;
+        }
+        match row.status {
+            Status::Skipped => {
+                self.counts.skipped += 1;
+                return;
+            }
+            Status::Unanswered => self.counts.unanswered += 1,
+            Status::Error => {
+                self.counts.answered += 1;
+                self.counts.errors += 1;
+            }
+            Status::Ok => self.counts.answered += 1,
+        }
+        self.report.measures.record(row);
+    }
+}
+
+/// How a session's task is told to end, and when it must have got an answer.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    stopped: Cell<Option<&'static str>>,
+    pub(crate) deadline: Cell<Timestamp>,
+    waker: RefCell<Option<Waker>>,
+}
+
+pub(crate) const NO_DEADLINE: Timestamp = Timestamp(i64::MAX);
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            stopped: Cell::new(None),
+            deadline: Cell::new(NO_DEADLINE),
+            waker: RefCell::new(None),
+        }
+    }
+}
+
+impl Watch {
+    fn stop(&self, reason: &'static str) {
+        if self.stopped.get().is_none() {
+            self.stopped.set(Some(reason));
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    pub(crate) fn poll_stopped(&self, cx: &Context<'_>) -> Poll<&'static str> {
+        if let Some(reason) = self.stopped.get() {
+            return Poll::Ready(reason);
+        }
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(known) => known.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    pub(crate) async fn stopped(&self) -> &'static str {
+        poll_fn(|cx| self.poll_stopped(cx)).await
+    }
+}
+
+/// Finds the seconds in which the thread had no time to spare.
+struct Windows {
+    ticks: u32,
+    began: Timestamp,
+    cpu: Duration,
+}
+
+impl Windows {
+    fn start(clock: Clock) -> Windows {
+        Windows {
+            ticks: 0,
+            began: clock.now(),
+            cpu: clock::thread_cpu(),
+        }
+    }
+
+    fn tick(&mut self, worker: &Worker) {
+        self.ticks += 1;
+        if self.ticks < TICKS_A_WINDOW {
+            return;
+        }
+        worker.publish();
+        let next = Windows::start(worker.shared.clock);
+        let busy = next.cpu.saturating_sub(self.cpu).as_secs_f64();
+        let elapsed = (next.began - self.began).as_secs_f64();
+        let mut book = worker.book.borrow_mut();
+        book.report.windows += 1;
+        if busy > 0.95 * elapsed {
+            book.report.busy_windows += 1;
+        }
+        drop(book);
+        *self = next;
+    }
+}

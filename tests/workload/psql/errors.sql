@@ -1,0 +1,28 @@
+-- Errors of every common class, inside and outside transactions; the failed transaction is given up, and saved once.
+SELEC 1;
+SELECT nothing FROM customers;
+SELECT * FROM nowhere;
+SELECT 1 / 0;
+SELECT 'abc'::int;
+SELECT '2024-02-30'::date;
+INSERT INTO customers VALUES (1, 'Twice', 'twice@shop.example', '2024-01-01', 0);
+INSERT INTO orders VALUES (999999, 999999, 1, 1, '2024-01-01');
+UPDATE customers SET balance = -1 WHERE id = 7;
+INSERT INTO products (id, name) VALUES (5000, NULL);
+BEGIN;
+SELECT count(*) FROM customers;
+SELECT 1 / 0;
+SELECT 'never said';
+ROLLBACK;
+BEGIN;
+UPDATE customers SET name = 'Renamed' WHERE id = 3;
+SAVEPOINT before_trouble;
+INSERT INTO customers VALUES (3, 'Thrice', 'thrice@shop.example', '2024-01-01', 0);
+ROLLBACK TO SAVEPOINT before_trouble;
+SELECT name FROM customers WHERE id = 3;
+ROLLBACK;
+COMMIT;
+SET statement_timeout = '150ms';
+SELECT pg_sleep(30);
+RESET statement_timeout;
+SELECT 1 AS before \; SELECT 1 / 0 AS trouble \; SELECT 2 AS after;

@@ -1,0 +1,25 @@
+-- Notices, warnings, notifications, DO blocks, functions, temporary tables, settings.
+DO $$ BEGIN RAISE NOTICE 'shop has % products', (SELECT count(*) FROM products); RAISE WARNING 'shelves are full'; END $$;
+DO $$ BEGIN RAISE EXCEPTION 'closed for stocktaking' USING ERRCODE = 'P0042', HINT = 'come back tomorrow'; END $$;
+DROP TABLE IF EXISTS no_such_table;
+LISTEN till;
+NOTIFY till, 'paid';
+SELECT pg_notify('till', 'refunded');
+UNLISTEN *;
+ROLLBACK;
+CREATE TEMPORARY TABLE basket (product int, quantity int) ON COMMIT PRESERVE ROWS;
+INSERT INTO basket SELECT id, 1 + id % 3 FROM products WHERE id % 100 = 0;
+UPDATE basket SET quantity = quantity + 1 WHERE product > 500;
+DELETE FROM basket WHERE product = 1000;
+SELECT product, quantity FROM basket ORDER BY product;
+CREATE FUNCTION pg_temp.vat(net numeric) RETURNS numeric LANGUAGE sql AS 'SELECT round(net * 1.19, 2)';
+SELECT pg_temp.vat(100), pg_temp.vat(NULL);
+SET search_path = public, pg_temp;
+SET application_name = 'till 4';
+SHOW application_name;
+SET LOCAL work_mem = '8MB';
+PREPARE by_id (int) AS SELECT name FROM customers WHERE id = $1;
+EXECUTE by_id (11);
+EXECUTE by_id (12);
+DEALLOCATE by_id;
+;
