@@ -2,13 +2,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use protocol::{Difference, DifferenceKind, Protocol};
-use recording::{Exchange, Kind, Ledger, Notes, Status, Timestamp};
+use recording::{ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::differences::{Differences, Differing, Group, NoiseGroup, status};
-use crate::error::AnalyzeError;
+use crate::error::{AnalyzeError, Which};
 use crate::gate::{Gate, Limit, Metric, Scope, Stat};
-use crate::join::{Join, Joined};
+use crate::join::{Join, Joined, Rows};
 use crate::samples::{Samples, Summary};
 use crate::table::{Subject, count, reason};
 use crate::times::{Latency, Times};
@@ -42,21 +42,6 @@ pub struct About {
     pub ledger: Ledger,
     pub left_out: Vec<String>,
     pub notes: Vec<String>,
-}
-
-/// One of the compared streams.
-pub struct Input<'a> {
-    pub about: About,
-    /// In the order of [`Exchange::order`].
-    pub rows: Box<dyn Iterator<Item = Result<Exchange, AnalyzeError>> + 'a>,
-}
-
-impl std::fmt::Debug for Input<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input")
-            .field("about", &self.about)
-            .finish_non_exhaustive()
-    }
 }
 
 /// How two runs, or a recording and a run, compare.
@@ -148,32 +133,62 @@ impl Comparison {
     }
 }
 
-/// Compares request by request. Each stream is read once; memory is bounded by caps that the result
-/// names, and by the number of sessions open at the same time.
-pub fn compare_rows(
-    old: Input<'_>,
-    new: Input<'_>,
-    noise: Option<Input<'_>>,
-    protocols: fn(&str) -> Option<&'static dyn Protocol>,
+/// Compares request by request. Each directory is read once; memory is bounded by caps that the
+/// result names, and by the number of sessions open at the same time.
+pub fn compare(
+    old: &Recording,
+    new: &Recording,
+    noise: Option<&Recording>,
     options: &Options,
 ) -> Result<Comparison, AnalyzeError> {
-    let (noise_about, noise_rows) = noise.map(|input| (input.about, input.rows)).unzip();
-    let mut comparer = Comparer::new(&old.about, protocols);
-    for joined in Join::new(old.rows, new.rows, noise_rows) {
-        comparer.add(joined?)?;
+    let mut comparer = Comparer::new(&About::of(old), protocol::by_name);
+    let noise_rows = noise.map(|noise| rows(Which::Noise, noise)).transpose()?;
+    let join = Join::new(rows(Which::Old, old)?, rows(Which::New, new)?, noise_rows);
+    comparer.read(join)?;
+    // After reading, for only then it is known what could not be read.
+    Ok(comparer.conclude(
+        About::of(old),
+        About::of(new),
+        noise.map(About::of),
+        options,
+    ))
+}
+
+fn rows(which: Which, recording: &Recording) -> Result<Rows<'static>, AnalyzeError> {
+    let rows = recording.rows().map_err(AnalyzeError::reading(which))?;
+    Ok(Box::new(
+        rows.map(move |row| row.map_err(AnalyzeError::reading(which))),
+    ))
+}
+
+impl About {
+    /// Complete in `left_out` only when all rows were read.
+    fn of(recording: &Recording) -> About {
+        let manifest = recording.manifest();
+        let mut about = About {
+            is_run: manifest.kind == ContentKind::Run,
+            path: recording.dir().display().to_string(),
+            id: manifest.id.clone(),
+            recording: manifest.id.clone(),
+            tool: manifest.tool.clone(),
+            protocols: manifest.protocols.clone(),
+            source: manifest.source.clone(),
+            began: manifest.created_at.to_string(),
+            complete: manifest.complete,
+            ledger: manifest.ledger.clone(),
+            left_out: recording.left_out(),
+            ..About::default()
+        };
+        if let Some(run) = &manifest.run {
+            about.recording.clone_from(&run.recording);
+            about.source.clone_from(&run.target);
+            about.pacing = Some(run.pacing.clone());
+            about.began = run.started_at.to_string();
+            about.ended = Some(run.finished_at.to_string());
+            about.notes.clone_from(&run.notes);
+        }
+        about
     }
-    let mut out = comparer.finish(&options.gate);
-    out.comparison.old.about = old.about;
-    out.comparison.new.about = new.about;
-    if let (Some(side), Some(about)) = (&mut out.comparison.noise_run, noise_about) {
-        side.about = about;
-    } else {
-        out.comparison.noise_run = None;
-    }
-    let mut comparison = out.comparison;
-    comparison.trust = trust::issues(&comparison, options.capture.as_ref());
-    comparison.verdict = verdict::decide(&options.gate, &comparison, &out.read);
-    Ok(comparison)
 }
 
 /// Requests whose bytes or whose meaning are not known cannot be compared.
@@ -228,11 +243,6 @@ enum Pair {
     Missing(Difference),
     Consequence(Arc<str>),
     NotComparable(String),
-}
-
-pub(crate) struct Finished {
-    comparison: Comparison,
-    read: crate::times::Read,
 }
 
 impl Comparer {
@@ -364,20 +374,33 @@ impl Comparer {
         Ok(())
     }
 
-    fn finish(self, gate: &Gate) -> Finished {
+    fn read(&mut self, join: Join<'_>) -> Result<(), AnalyzeError> {
+        for joined in join {
+            self.add(joined?)?;
+        }
+        Ok(())
+    }
+
+    fn conclude(
+        self,
+        old: About,
+        new: About,
+        noise: Option<About>,
+        options: &Options,
+    ) -> Comparison {
         let first = self.first.unwrap_or_default();
         let seconds = self.last.since(first) as f64 / 1e9;
         let grouped = self
             .differences
             .finish(|subject| self.compared.get(&subject).copied().unwrap_or_default());
-        let (latency, read) = self.times.finish(seconds, &bars(gate));
-        let comparison = Comparison {
+        let (latency, read) = self.times.finish(seconds, &bars(&options.gate));
+        let mut comparison = Comparison {
             format: 1,
             verdict: Verdict::default(),
             trust: Vec::new(),
-            old: self.old.finish(),
-            new: self.new.finish(),
-            noise_run: Some(self.noise.finish()),
+            old: self.old.finish(old),
+            new: self.new.finish(new),
+            noise_run: noise.map(|about| self.noise.finish(about)),
             span: Span {
                 start: first.to_string(),
                 end: self.last.to_string(),
@@ -391,7 +414,9 @@ impl Comparer {
             noise: grouped.noise,
             latency,
         };
-        Finished { comparison, read }
+        comparison.trust = trust::issues(&comparison, options.capture.as_ref());
+        comparison.verdict = verdict::decide(&options.gate, &comparison, &read);
+        comparison
     }
 }
 
@@ -451,7 +476,8 @@ impl Gathered {
         }
     }
 
-    fn finish(mut self) -> Side {
+    fn finish(mut self, about: About) -> Side {
+        self.side.about = about;
         self.side.lateness = self.lateness.map(|lateness| lateness.summary());
         self.side
     }
@@ -527,4 +553,4 @@ fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

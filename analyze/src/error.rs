@@ -1,5 +1,7 @@
 use std::fmt;
 
+use recording::StoreError;
+
 /// Which of the compared streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -12,10 +14,7 @@ pub enum Which {
 #[derive(Debug, thiserror::Error)]
 pub enum AnalyzeError {
     #[error("cannot read {which}: {source}")]
-    Read {
-        which: Which,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Read { which: Which, source: StoreError },
     #[error(
         "{which} is not in order of time at session {session}, request {seq}: verify the directory"
     )]
@@ -28,6 +27,12 @@ pub enum AnalyzeError {
     UnknownProtocol { session: u64, protocol: String },
     #[error("cannot write the report as JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl AnalyzeError {
+    pub(crate) fn reading(which: Which) -> impl Fn(StoreError) -> AnalyzeError {
+        move |source| AnalyzeError::Read { which, source }
+    }
 }
 
 impl fmt::Display for Which {

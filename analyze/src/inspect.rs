@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
-use recording::{Exchange, Kind, Ledger, Notes, Status, Timestamp};
+use recording::{
+    ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, StoreError, Timestamp,
+};
 use serde::Serialize;
 
 use crate::samples::{Samples, Summary};
@@ -180,8 +182,34 @@ impl Totals {
     }
 }
 
-/// Counts what the rows hold. What is not in the rows (the manifest's part) is left empty.
-pub fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
+/// Sums up a recording or a run. Reads it once, in bounded memory.
+pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
+    let manifest = recording.manifest();
+    let counted = inspect_rows(recording.rows()?)?;
+    Ok(Inspection {
+        id: manifest.id.clone(),
+        kind: match manifest.kind {
+            ContentKind::Recording => "recording".to_owned(),
+            ContentKind::Run => "run".to_owned(),
+        },
+        tool: manifest.tool.clone(),
+        created_at: manifest.created_at.to_string(),
+        source: manifest.source.clone(),
+        servers: manifest
+            .servers
+            .iter()
+            .map(|server| server.to_string())
+            .collect(),
+        complete: manifest.complete,
+        ledger: manifest.ledger.clone(),
+        // After the rows, for only then it is known.
+        left_out: recording.left_out(),
+        ..counted
+    })
+}
+
+/// What is not in the rows (the manifest's part) is left empty.
+fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
     let mut counter = Counter::new();
     for row in rows {
         counter.add(&row?);
@@ -360,7 +388,7 @@ mod tests {
         inspect_rows(rows.into_iter().map(Ok::<_, Infallible>)).expect("rows")
     }
 
-    pub(crate) fn day() -> Inspection {
+    fn day() -> Inspection {
         let mut encrypted = testing::open(3);
         encrypted.notes.add(Notes::ENCRYPTED);
         let mut canceller = testing::open(4);
@@ -386,7 +414,19 @@ mod tests {
             testing::close(1, 6),
         ];
         rows.sort_by_key(Exchange::order);
-        inspect(rows)
+        let mut ledger = Ledger::default();
+        let packets = ledger.account_mut("packets");
+        (packets.seen, packets.kept) = (1_204, 1_200);
+        packets.lose("kernel drop", 4);
+        Inspection {
+            id: "5f0c33e8a1b2c3d4".to_owned(),
+            kind: "recording".to_owned(),
+            tool: "rehearsal 0.1.0".to_owned(),
+            created_at: "2026-03-02T08:00:00.000Z".to_owned(),
+            source: "interface lo, port 5432".to_owned(),
+            ledger,
+            ..inspect(rows)
+        }
     }
 
     #[test]
@@ -400,6 +440,9 @@ mod tests {
         assert_eq!(day.totals.rows, 4);
         assert_eq!(day.by_session.len(), 3);
         insta::assert_json_snapshot!(day);
+        let text = crate::report::inspection(&day);
+        assert!(text.lines().all(|line| line.chars().count() <= 100));
+        insta::assert_snapshot!("terminal", text);
     }
 
     #[test]

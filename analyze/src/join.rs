@@ -10,7 +10,7 @@ pub(crate) struct Joined {
     pub noise: Option<Exchange>,
 }
 
-type Rows<'a> = Box<dyn Iterator<Item = Result<Exchange, AnalyzeError>> + 'a>;
+pub(crate) type Rows<'a> = Box<dyn Iterator<Item = Result<Exchange, AnalyzeError>> + 'a>;
 
 /// Merges the streams by [`Exchange::order`]; each must be in that order. Holds one row a stream.
 pub(crate) struct Join<'a> {

@@ -16,11 +16,11 @@ mod times;
 mod trust;
 mod verdict;
 
-pub use compare::{About, Comparison, Counts, Input, Options, Side, compare_rows};
+pub use compare::{About, Comparison, Counts, Options, Side, Span, compare};
 pub use differences::{Cell, Example, Group, NoiseGroup, ShownAnswer};
 pub use error::{AnalyzeError, Which};
 pub use gate::{Gate, GateError};
-pub use inspect::{Inspection, inspect_rows};
+pub use inspect::{Inspection, inspect};
 pub use samples::Summary;
 pub use table::Named;
 pub use times::{Bucket, CurvePoint, FingerprintTimes, Latency, OverTime, Sides, Slower};

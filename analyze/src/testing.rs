@@ -1,6 +1,8 @@
 //! A protocol for tests: an answer's body is text, a row a line, a cell a tab; `columns` has the
 //! names with commas.
 
+pub(crate) mod sample;
+
 use std::sync::Arc;
 
 use protocol::{

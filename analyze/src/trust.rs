@@ -4,6 +4,7 @@ use recording::Ledger;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, Side};
+use crate::report::text::{plural, thousands};
 
 /// Below this share of requests, a comparison does not stand for the recording.
 const COVERAGE: f64 = 0.99;
@@ -133,8 +134,9 @@ fn whole(name: &str, side: &Side, issues: &mut Issues) {
         if !entry.balanced() {
             let accounted = entry.kept + entry.lost.values().sum::<u64>();
             let reason = format!(
-                "the ledger of {name} does not balance: {} {account} seen, {accounted} accounted for",
-                entry.seen
+                "the ledger of {name} does not balance: {} {account} seen, {} accounted for",
+                thousands(entry.seen),
+                thousands(accounted)
             );
             let remedy = "this is a fault of rehearsal's: please report it with the manifest";
             issues.add(Weight::NoPass, Concerns::Everything, reason, remedy);
@@ -193,7 +195,10 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
         issues.add(
             Weight::NoPass,
             Concerns::Everything,
-            format!("NEW was not sent {consequences} requests, and nothing that differs tells why"),
+            format!(
+                "NEW was not sent {}, and nothing that differs tells why",
+                plural(consequences, "request")
+            ),
             "look into the run for what went before",
         );
     }
@@ -206,7 +211,7 @@ fn most(reasons: &BTreeMap<String, u64>) -> String {
     let first: Vec<String> = all
         .iter()
         .take(3)
-        .map(|(reason, count)| format!("{reason}: {count}"))
+        .map(|(reason, count)| format!("{reason}: {}", thousands(**count)))
         .collect();
     first.join(", ")
 }

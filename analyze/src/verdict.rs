@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
 use crate::gate::{Condition, Gate, Limit, Metric, Scope, Stat};
-use crate::report::text::duration;
+use crate::report::text::{duration, plural, thousands};
 use crate::times::{ALPHA, ENOUGH, Judged, Read, Trio, judge, slower};
 use crate::trust::{Concerns, Weight};
 
@@ -173,8 +173,12 @@ fn counted(condition: &Condition, comparison: &Comparison) -> (State, String) {
         Limit::Count(limit) | Limit::Time { ns: limit } => (count as f64, limit),
     };
     let detail = match count {
-        0 => format!("no {what} in {base} requests"),
-        _ => format!("{count} {what} in {base} requests"),
+        0 => format!("no {what} in {}", plural(base as u64, "request")),
+        _ => format!(
+            "{} {what} in {}",
+            thousands(count),
+            plural(base as u64, "request")
+        ),
     };
     (
         state(value > limit || (condition.or_equal && value == limit)),
@@ -224,6 +228,7 @@ fn fingerprints(condition: &Condition, stat: Stat, read: &Read) -> (State, Strin
     );
     let detail = match slower.len() {
         0 => format!("none of {tested} statements has a slower {}", stat.name()),
+        1 => format!("1 of {tested} statements has a slower {}", stat.name()),
         n => format!("{n} of {tested} statements have a slower {}", stat.name()),
     };
     (state(!slower.is_empty()), detail)

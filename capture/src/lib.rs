@@ -1,1 +1,24 @@
 //! Packets to recordings.
+//!
+//! ```text
+//!  source ─► packet ─► flow ─► session ─► rows
+//!  (reader threads)    (workers, by flow)  (writer thread)
+//! ```
+
+#![deny(clippy::indexing_slicing)]
+
+mod flow;
+mod options;
+mod packet;
+mod pipeline;
+mod ports;
+mod session;
+mod source;
+mod splitter;
+mod worker;
+
+pub use options::{Options, Source};
+pub use pipeline::{CaptureError, Progress, Sink, Summary, run, run_into};
+pub use ports::Ports;
+pub use source::{FileError, LiveError, LiveOptions};
+pub use worker::Bounds;

@@ -21,6 +21,12 @@ pub trait Protocol: fmt::Debug + Send + Sync {
 
     fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver>;
 
+    /// Does the scheme of a target's URL decide on TLS, and how? Where it does, TLS comes before
+    /// the first byte.
+    fn url_tls(&self, _scheme: &str) -> Option<bool> {
+        None
+    }
+
     /// What TLS to a target offers as its application protocol; empty for none.
     fn alpn(&self) -> &'static [&'static [u8]] {
         &[]

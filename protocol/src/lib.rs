@@ -18,7 +18,7 @@ pub use border::{
 
 /// Every protocol that Rehearsal speaks.
 pub fn registry() -> &'static [&'static dyn Protocol] {
-    &[&http::Http]
+    &[&postgres::Postgres, &http::Http]
 }
 
 /// The protocol of that name.

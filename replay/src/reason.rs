@@ -27,6 +27,8 @@ pub(crate) fn unsendable(row: &Exchange) -> Option<&'static str> {
         Kind::Close | Kind::Cancel => None,
         _ if row.notes.contains(Notes::ENCRYPTED) => Some(ENCRYPTED),
         _ if incomplete.iter().any(|note| row.notes.contains(*note)) => Some(INCOMPLETE),
+        // Who it was is known, or is not: the protocol tells.
+        Kind::Open if row.notes.contains(Notes::MID_STREAM) => None,
         Kind::Open => match row.status {
             Status::Ok => None,
             Status::Error => Some(FAILED_WHEN_RECORDED),

@@ -14,13 +14,27 @@ pub(crate) fn run(id: &str) -> About {
     }
 }
 
-fn input(id: &str, rows: &[Exchange]) -> Input<'static> {
+fn rows(rows: &[Exchange]) -> Rows<'static> {
     let mut rows = rows.to_vec();
     rows.sort_by_key(Exchange::order);
-    Input {
-        about: run(id),
-        rows: Box::new(rows.into_iter().map(Ok)),
-    }
+    Box::new(rows.into_iter().map(Ok))
+}
+
+pub(crate) fn compare_rows(
+    [old, new]: [(About, &[Exchange]); 2],
+    noise: Option<(About, &[Exchange])>,
+    gate: &str,
+) -> Comparison {
+    let options = Options {
+        gate: gate.parse().expect("a gate"),
+        capture: None,
+    };
+    let (noise, noise_rows) = noise.unzip();
+    let mut comparer = Comparer::new(&old.0, testing::protocols);
+    comparer
+        .read(Join::new(rows(old.1), rows(new.1), noise_rows.map(rows)))
+        .expect("rows in order");
+    comparer.conclude(old.0, new.0, noise, &options)
 }
 
 fn compare(
@@ -29,19 +43,8 @@ fn compare(
     noise: Option<&[Exchange]>,
     gate: &str,
 ) -> Comparison {
-    let options = Options {
-        gate: gate.parse().expect("a gate"),
-        capture: None,
-    };
-    let noise = noise.map(|rows| input("old again", rows));
-    compare_rows(
-        input("old", old),
-        input("new", new),
-        noise,
-        testing::protocols,
-        &options,
-    )
-    .expect("rows in order")
+    let noise = noise.map(|rows| (run("old again"), rows));
+    compare_rows([(run("old"), old), (run("new"), new)], noise, gate)
 }
 
 const ANSWERS: &str = "differences > 0 or missing > 0";
@@ -224,16 +227,9 @@ fn times_do_not_count_where_the_harness_was_late() {
 fn runs_of_different_recordings_are_never_judged() {
     let old = day(5);
     let new = change(&old, 4, |row| row.failed("42883"));
-    let mut other = input("new", &new);
-    other.about.recording = "tuesday".to_owned();
-    let comparison = compare_rows(
-        input("old", &old),
-        other,
-        None,
-        testing::protocols,
-        &Options::default(),
-    )
-    .expect("rows in order");
+    let mut tuesday = run("new");
+    tuesday.recording = "tuesday".to_owned();
+    let comparison = compare_rows([(run("old"), &old), (tuesday, &new)], None, ANSWERS);
     assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
 }
 

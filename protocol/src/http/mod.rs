@@ -50,6 +50,10 @@ impl Protocol for Http {
         Box::new(driver::HttpDriver::new(login, limits))
     }
 
+    fn url_tls(&self, scheme: &str) -> Option<bool> {
+        Some(scheme == "https")
+    }
+
     fn alpn(&self) -> &'static [&'static [u8]] {
         &[b"http/1.1"]
     }

@@ -443,3 +443,5 @@ fn nonce() -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::exchange as test_exchange;

@@ -1,9 +1,81 @@
 //! PostgreSQL, protocol 3: <https://www.postgresql.org/docs/current/protocol.html>
 
 mod auth;
+mod compare;
 mod decoder;
 mod driver;
 mod messages;
+mod passfile;
+mod probe;
 mod response;
+mod results;
 mod secrets;
+mod show;
+#[cfg(test)]
+mod testing;
 mod values;
+
+use recording::Exchange;
+
+use self::driver::{PASSWORD_FILE, PASSWORD_VARIABLE, PostgresDriver};
+use crate::{Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown};
+
+#[derive(Debug)]
+pub(crate) struct Postgres;
+
+impl Protocol for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn default_port(&self) -> u16 {
+        5432
+    }
+
+    fn url_schemes(&self) -> &'static [&'static str] {
+        &["postgresql", "postgres"]
+    }
+
+    fn probe(&self, client: &[u8]) -> Probe {
+        probe::probe(client)
+    }
+
+    fn decoder(&self, opening: Opening, limits: Limits) -> Box<dyn Decoder> {
+        Box::new(decoder::Decoder::new(opening, limits))
+    }
+
+    fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver> {
+        Box::new(PostgresDriver::new(login, limits))
+    }
+
+    fn password_from_file(
+        &self,
+        text: &str,
+        host: &str,
+        port: u16,
+        login: &Login,
+    ) -> Option<String> {
+        passfile::find(text, host, port, login)
+    }
+
+    fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        Some((PASSWORD_VARIABLE, "PGPASSFILE", PASSWORD_FILE))
+    }
+
+    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+        compare::compare(expected, observed)
+    }
+
+    fn show_request(&self, exchange: &Exchange) -> Shown {
+        show::show_request(exchange)
+    }
+
+    fn show_response(&self, exchange: &Exchange, max_rows: usize) -> Answer {
+        exchange
+            .response
+            .as_ref()
+            .map_or_else(Answer::default, |response| {
+                show::show_response(response, max_rows)
+            })
+    }
+}

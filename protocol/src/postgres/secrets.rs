@@ -7,7 +7,7 @@ const WORD: &[u8] = b"password";
 /// Overwrites the literals that follow the word PASSWORD, and what follows `password=` within a
 /// literal, in place and without changing the length. True where there was one.
 ///
-/// A literal that does not end is blanked to the end of the text.
+/// A literal that does not end is blanked to the end of the text, or to a zero byte.
 pub(crate) fn blank(text: &mut [u8]) -> bool {
     if find_word(text, 0).is_none() {
         return false;
@@ -70,6 +70,7 @@ fn scan(text: &[u8], range: Range<usize>, secrets: &mut Vec<Range<usize>>) {
         match rest {
             [b'-', b'-', ..] => at += until(rest, b"\n"),
             [b'/', b'*', ..] => at += until(rest, b"*/"),
+            [b'"', name @ ..] => at += 1 + until(name, b"\""),
             [byte, ..] if byte.is_ascii_whitespace() => at += 1,
             [byte, ..] if is_name(*byte) => {
                 let len = rest.iter().take_while(|byte| is_name(**byte)).count();
@@ -136,7 +137,7 @@ fn literal(text: &[u8], at: usize, end: usize) -> Option<Literal> {
     let mut len = quote;
     loop {
         match rest.get(len..)? {
-            [] => break,
+            [] | [0, ..] => break,
             [b'\\', _, ..] if escapes => len += 2,
             [b'\'', b'\'', ..] => len += 2,
             [b'\'', ..] => break,
@@ -209,7 +210,7 @@ mod tests {
             ),
             (
                 "SELECT 1; ALTER ROLE ann PASSWORD /* it's */ $x$se$cret$x$",
-                "SELECT 1; ALTER ROLE ann PASSWORD /* it's */ $x$*********$x$",
+                "SELECT 1; ALTER ROLE ann PASSWORD /* it's */ $x$*******$x$",
             ),
             (
                 "DO $$ BEGIN EXECUTE 'ALTER ROLE ann PASSWORD ''hush'''; END $$",
@@ -244,6 +245,7 @@ mod tests {
             "ALTER ROLE ann PASSWORD NULL",
             "INSERT INTO words VALUES ('the password is long')",
             "SELECT \"password\" FROM t WHERE x = 'y'",
+            "SELECT \"it's\" AS password FROM \"that's\"",
             "-- password\nSELECT 'a'",
             "W",
         ] {

@@ -9,6 +9,7 @@ mod understand;
 mod unit;
 
 #[cfg(test)]
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -48,8 +48,8 @@ impl Unit {
                 parameter_types,
             } => {
                 let text_at = start + HEAD_LEN + name.len() + 1;
-                let kept = self.bytes.get_mut(text_at..).unwrap_or_default();
-                if secrets::blank(kept) {
+                let kept = self.bytes.get_mut(text_at..text_at + text.len());
+                if secrets::blank(kept.unwrap_or_default()) {
                     self.notes.add(Notes::SECRET_BLANKED);
                 }
                 let statement = statements.normalise(text);

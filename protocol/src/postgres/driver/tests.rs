@@ -3,7 +3,7 @@ use recording::{Kind, Request, Response, Status, Transaction};
 use super::*;
 use crate::postgres::messages::Messages;
 
-fn exchange(kind: Kind, bytes: &[u8]) -> Exchange {
+pub(in crate::postgres) fn exchange(kind: Kind, bytes: &[u8]) -> Exchange {
     Exchange {
         session: 1,
         seq: 0,

@@ -13,7 +13,7 @@ pub(crate) struct Oids<'a>(&'a [u8]);
 pub(crate) struct Formats<'a>(&'a [u8]);
 
 /// Parameters or columns of a row; `None` is NULL. Ends early where the bytes do.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Values<'a> {
     pub(crate) count: u16,
     bytes: &'a [u8],

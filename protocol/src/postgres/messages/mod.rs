@@ -11,6 +11,8 @@ mod framing;
 mod lists;
 mod split;
 mod startup;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use encode::Encode;
 pub(crate) use framing::{Frame, FrameError, Framer};

@@ -1,0 +1,5 @@
+use crate::compare::Comparison;
+
+pub fn html(_: &Comparison) -> String {
+    String::new()
+}

@@ -1,0 +1,226 @@
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::columns::Columns;
+use super::text::{duration, line, plural, thousands};
+use crate::inspect::{Fingerprint, Inspection, Session};
+
+/// Lines of each list.
+const SHOWN: usize = 10;
+
+/// What a recording or run holds, for a terminal 100 columns wide.
+pub fn inspection(inspection: &Inspection) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write_inspection(&mut out, inspection);
+    out
+}
+
+fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
+    writeln!(out, "{} {} by {}, {}", i.kind, i.id, i.tool, i.created_at)?;
+    writeln!(out, "  {}", line(&i.source, 96))?;
+    if !i.complete {
+        writeln!(
+            out,
+            "  cut off before its end: what follows is what was written"
+        )?;
+    }
+    writeln!(out)?;
+    let mut facts = Columns::new("<<", &[]);
+    let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
+    fact("span", span(i));
+    fact("sessions", sessions(i));
+    fact(
+        "requests",
+        format!(
+            "{}, {}, {}",
+            thousands(i.totals.requests),
+            plural(i.totals.statements, "statement"),
+            plural(i.totals.rows, "row")
+        ),
+    );
+    if i.rates.peak > 0 {
+        fact(
+            "rate",
+            format!(
+                "{:.1} requests/s, at most {} in a second ({})",
+                i.rates.mean,
+                thousands(i.rates.peak),
+                i.rates.peak_at
+            ),
+        );
+    }
+    let t = &i.latency;
+    fact(
+        "times",
+        format!(
+            "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+            duration(t.p50_ns),
+            duration(t.p90_ns),
+            duration(t.p99_ns),
+            duration(t.p999_ns),
+            duration(t.max_ns)
+        ),
+    );
+    fact("errors", counts(&i.totals.errors));
+    if !i.totals.incomplete.is_empty() {
+        fact("unanswered", counts(&i.totals.incomplete));
+    }
+    if i.protocol_violations > 0 {
+        fact("violations", plural(i.protocol_violations, "row"));
+    }
+    if !i.notes.is_empty() {
+        fact("marked", counts(&i.notes));
+    }
+    facts.print(out);
+    ledger(out, i)?;
+    for left_out in &i.left_out {
+        writeln!(out, "  left out: {}", line(left_out, 86))?;
+    }
+    fingerprints(out, "Statements by calls", &i.top_by_calls, i)?;
+    fingerprints(out, "Statements by time", &i.top_by_time, i)?;
+    by_session(out, i)
+}
+
+fn span(i: &Inspection) -> String {
+    if i.span.start.is_empty() {
+        return "nothing recorded".to_owned();
+    }
+    let seconds = duration((i.span.seconds * 1e9) as u64);
+    format!("{} to {}, {seconds}", i.span.start, i.span.end)
+}
+
+fn sessions(i: &Inspection) -> String {
+    let mut text = thousands(i.sessions);
+    if i.encrypted_sessions > 0 {
+        text += &format!(", {} of them encrypted", thousands(i.encrypted_sessions));
+    }
+    if i.cancels > 0 {
+        text += &format!("; {} to cancel", plural(i.cancels, "connection"));
+    }
+    text
+}
+
+/// `42601: 3, 23505: 1`, the most frequent first.
+pub(super) fn counts(counts: &BTreeMap<String, u64>) -> String {
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    let mut all: Vec<_> = counts.iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let shown: Vec<String> = all
+        .iter()
+        .take(6)
+        .map(|(name, count)| format!("{name}: {}", thousands(**count)))
+        .collect();
+    let more = match all.len().saturating_sub(6) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    line(&(shown.join(", ") + &more), 80)
+}
+
+fn ledger(out: &mut String, i: &Inspection) -> std::fmt::Result {
+    let mut table = Columns::new("<>>><", &["ledger", "seen", "kept", "lost"]);
+    for (name, account) in i.ledger.accounts() {
+        let lost: u64 = account.lost.values().sum();
+        let mut why = String::new();
+        if lost > 0 {
+            why = counts(&account.lost);
+        }
+        if !account.balanced() {
+            why += " DOES NOT BALANCE";
+        }
+        table.row([
+            name.to_owned(),
+            thousands(account.seen),
+            thousands(account.kept),
+            thousands(lost),
+            line(&why, 50),
+        ]);
+    }
+    writeln!(out)?;
+    table.print(out);
+    Ok(())
+}
+
+fn fingerprints(
+    out: &mut String,
+    title: &str,
+    top: &[Fingerprint],
+    i: &Inspection,
+) -> std::fmt::Result {
+    if top.is_empty() {
+        return Ok(());
+    }
+    let kept = i.fingerprints.told_apart;
+    writeln!(
+        out,
+        "\n{title} ({} of {})",
+        top.len().min(SHOWN),
+        thousands(kept)
+    )?;
+    let mut table = Columns::new(
+        ">>>>>><",
+        &["calls", "total", "p50", "p99", "max", "errors"],
+    );
+    for one in top.iter().take(SHOWN) {
+        table.row([
+            thousands(one.calls),
+            duration(one.time.total_ns),
+            duration(one.time.p50_ns),
+            duration(one.time.p99_ns),
+            duration(one.time.max_ns),
+            thousands(one.errors),
+            line(&one.named.statement, 40),
+        ]);
+    }
+    table.print(out);
+    if i.fingerprints.folded > 0 {
+        writeln!(
+            out,
+            "  {} of rare statements are only in the sums",
+            plural(i.fingerprints.folded_calls, "call")
+        )?;
+    }
+    Ok(())
+}
+
+fn by_session(out: &mut String, i: &Inspection) -> std::fmt::Result {
+    if i.by_session.is_empty() {
+        return Ok(());
+    }
+    let mut busiest: Vec<&Session> = i.by_session.iter().collect();
+    busiest.sort_by_key(|session| std::cmp::Reverse(session.totals.requests));
+    let all = i.by_session.len() as u64 + i.sessions_not_listed;
+    let shown = busiest.len().min(SHOWN);
+    writeln!(
+        out,
+        "\nSessions by requests ({shown} of {})",
+        thousands(all)
+    )?;
+    let head = [
+        "client", "who", "ended by", "session", "requests", "rows", "errors", "seconds",
+    ];
+    let mut table = Columns::new("<<<>>>>>", &head);
+    for session in busiest.into_iter().take(SHOWN) {
+        let who = match (&session.user, &session.database) {
+            (Some(user), Some(database)) => format!("{user}@{database}"),
+            (Some(user), None) => user.clone(),
+            _ if session.encrypted => "(encrypted)".to_owned(),
+            _ => "(unknown)".to_owned(),
+        };
+        table.row([
+            session.client.clone(),
+            line(&who, 24),
+            line(session.ended_by.as_deref().unwrap_or("(not seen)"), 14),
+            session.session.to_string(),
+            thousands(session.totals.requests),
+            thousands(session.totals.rows),
+            thousands(session.totals.errors.values().sum()),
+            format!("{:.1}", session.seconds),
+        ]);
+    }
+    table.print(out);
+    Ok(())
+}

@@ -1,0 +1,79 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::Limits;
+use recording::WriterOptions;
+
+use crate::ports::Ports;
+use crate::source::LiveOptions;
+use crate::worker::Bounds;
+
+/// Where packets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Interface(String),
+    /// Files are read one after the other.
+    File(PathBuf),
+    /// A packet file on standard input.
+    Input,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Interface(name) => write!(f, "interface {name}"),
+            Source::File(path) => write!(f, "file {}", path.display()),
+            Source::Input => f.write_str("standard input"),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub sources: Vec<Source>,
+    pub ports: Ports,
+    pub limits: Limits,
+    /// For all workers together.
+    pub bounds: Bounds,
+    pub live: LiveOptions,
+    /// Threads that reassemble and decode.
+    pub workers: usize,
+    pub writer: WriterOptions,
+    /// How long to listen to interfaces.
+    pub duration: Option<Duration>,
+}
+
+impl Options {
+    pub fn new(sources: Vec<Source>, ports: Ports) -> Options {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Options {
+            sources,
+            ports,
+            limits: Limits::default(),
+            bounds: Bounds::default(),
+            live: LiveOptions::default(),
+            workers: cores.saturating_sub(1).clamp(1, 4),
+            writer: WriterOptions::default(),
+            duration: None,
+        }
+    }
+
+    /// Names of the protocols.
+    pub fn protocols(&self) -> Vec<String> {
+        let names: BTreeSet<&str> = self.ports.iter().map(|(_, it)| it.name()).collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The sources and ports, for the manifest.
+    pub fn source(&self) -> String {
+        let sources: Vec<String> = self.sources.iter().map(Source::to_string).collect();
+        let ports: Vec<String> = self
+            .ports
+            .iter()
+            .map(|(port, _)| port.to_string())
+            .collect();
+        format!("{}, port {}", sources.join(" and "), ports.join(" and "))
+    }
+}

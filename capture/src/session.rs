@@ -1,0 +1,281 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use protocol::{Decoder, Limits, Opening, Protocol, Side};
+use recording::{Account, Exchange, Kind, Ledger, Notes, SessionInfo, Timestamp};
+
+use crate::flow::{Delivery, Inserted};
+
+/// What sessions give: rows, and the accounts of what did not become one.
+#[derive(Debug)]
+pub struct Output {
+    pub rows: Vec<Exchange>,
+    /// Captured payload.
+    pub bytes: Account,
+    /// The streams, captured or not.
+    pub stream: Account,
+    pub sessions: Account,
+    /// Requests that decoders gave; what became of them is the writer's to count.
+    pub requests: u64,
+    /// Bytes that decoders hold.
+    pub held: usize,
+    pub limits: Limits,
+    /// Shared by the workers, so that each session has a number of its own.
+    pub last_session: Arc<AtomicU64>,
+}
+
+impl Output {
+    pub fn new(limits: Limits, last_session: Arc<AtomicU64>) -> Output {
+        Output {
+            rows: Vec::new(),
+            bytes: Account::default(),
+            stream: Account::default(),
+            sessions: Account::default(),
+            requests: 0,
+            held: 0,
+            limits,
+            last_session,
+        }
+    }
+
+    pub fn add_to(&self, ledger: &mut Ledger) {
+        *ledger.account_mut("bytes") = self.bytes.clone();
+        *ledger.account_mut("stream") = self.stream.clone();
+        *ledger.account_mut("sessions") = self.sessions.clone();
+        ledger.account_mut("requests").seen = self.requests;
+    }
+}
+
+/// One connection's bytes on their way to its decoder.
+#[derive(Debug)]
+pub struct Session {
+    protocol: &'static dyn Protocol,
+    client: SocketAddr,
+    server: SocketAddr,
+    opened_at: Timestamp,
+    mid_stream: bool,
+    number: u64,
+    decoding: Decoding,
+    /// Bytes that the decoder took, to be counted as lost if it finds that they are not its.
+    taken: u64,
+    held: usize,
+    last_at: Timestamp,
+    notes: Notes,
+    stepping: bool,
+}
+
+#[derive(Debug)]
+enum Decoding {
+    /// Nothing came yet: a decoder is made when something does.
+    Waiting,
+    Reading(Box<dyn Decoder>),
+    /// Nothing more can be read; the decoder stays for the end of its session.
+    Opaque(Box<dyn Decoder>, Arc<str>),
+    Over(Arc<str>),
+}
+
+impl Session {
+    pub fn new(
+        protocol: &'static dyn Protocol,
+        client: SocketAddr,
+        server: SocketAddr,
+        opened_at: Timestamp,
+        mid_stream: bool,
+    ) -> Session {
+        Session {
+            protocol,
+            client,
+            server,
+            opened_at,
+            mid_stream,
+            number: 0,
+            decoding: Decoding::Waiting,
+            taken: 0,
+            held: 0,
+            last_at: opened_at,
+            notes: Notes::default(),
+            stepping: false,
+        }
+    }
+
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Is there nothing in the session yet?
+    pub fn is_silent(&self) -> bool {
+        matches!(self.decoding, Decoding::Waiting)
+    }
+
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// The time of a packet as the session sees it: never before the one before.
+    pub fn clock(&mut self, at: Timestamp) -> Timestamp {
+        /// Packets of several receive queues may be swapped by less.
+        const STEP_NS: u64 = 1_000_000;
+        self.stepping = self.last_at.since(at) > STEP_NS;
+        self.last_at = self.last_at.max(at);
+        self.last_at
+    }
+
+    /// Ends the session: the rows that were open, and its end.
+    pub fn close(&mut self, reason: &'static str, out: &mut Output) {
+        let at = self.last_at;
+        match &mut self.decoding {
+            Decoding::Waiting => out.sessions.lose("no data", 1),
+            Decoding::Reading(decoder) | Decoding::Opaque(decoder, _) => {
+                let rows = out.rows.len();
+                decoder.close(reason, at, &mut out.rows);
+                self.sign(rows, out);
+                match self.rejection() {
+                    Some(reason) => self.reject(&reason, out),
+                    None => out.sessions.kept += 1,
+                }
+            }
+            Decoding::Over(_) => {}
+        }
+        out.held -= std::mem::take(&mut self.held);
+        self.decoding = Decoding::Over(Arc::from("after close"));
+    }
+
+    /// Ends the session where going on would take too much memory.
+    pub fn give_up(&mut self, reason: &'static str, out: &mut Output) {
+        if let Decoding::Reading(_) = self.decoding {
+            self.close(reason, out);
+            self.decoding = Decoding::Over(Arc::from(reason));
+        }
+    }
+
+    fn sign(&mut self, from: usize, out: &mut Output) {
+        for row in out.rows.iter_mut().skip(from) {
+            row.session = self.number;
+            row.notes.add(self.notes);
+            if self.stepping {
+                row.notes.add(Notes::CLOCK_STEP);
+            }
+            if matches!(row.kind, Kind::Request | Kind::Cancel) {
+                out.requests += 1;
+            }
+        }
+    }
+
+    fn start(&mut self, out: &mut Output) {
+        self.number = out.last_session.fetch_add(1, Ordering::Relaxed) + 1;
+        let info = SessionInfo {
+            protocol: Arc::from(self.protocol.name()),
+            client: self.client,
+            server: self.server,
+            user: None,
+            database: None,
+            application: None,
+            backend: None,
+        };
+        let opening = Opening {
+            at: self.opened_at,
+            mid_stream: self.mid_stream,
+            info,
+        };
+        self.decoding = Decoding::Reading(self.protocol.decoder(opening, out.limits));
+    }
+
+    /// Looks at the decoder after each call.
+    fn after(&mut self, rows: usize, out: &mut Output) {
+        self.sign(rows, out);
+        let Decoding::Reading(decoder) = &self.decoding else {
+            return;
+        };
+        let held = decoder.held();
+        out.held = out.held + held - std::mem::replace(&mut self.held, held);
+        if let Some(reason) = self.rejection() {
+            self.reject(&reason, out);
+        } else if let Some(reason) = decoder.opaque() {
+            let over = Decoding::Over(Arc::from(reason));
+            if let Decoding::Reading(decoder) = std::mem::replace(&mut self.decoding, over) {
+                self.decoding = Decoding::Opaque(decoder, Arc::from(reason));
+            }
+        }
+    }
+
+    fn rejection(&self) -> Option<Arc<str>> {
+        let (Decoding::Reading(decoder) | Decoding::Opaque(decoder, _)) = &self.decoding else {
+            return None;
+        };
+        let reason = decoder.rejected()?;
+        Some(Arc::from(format!("not {}: {reason}", self.protocol.name())))
+    }
+
+    fn reject(&mut self, reason: &Arc<str>, out: &mut Output) {
+        let taken = std::mem::take(&mut self.taken);
+        for account in [&mut out.bytes, &mut out.stream] {
+            account.kept -= taken;
+            account.lose(reason, taken);
+        }
+        out.sessions.lose(reason, 1);
+        out.held -= std::mem::take(&mut self.held);
+        self.decoding = Decoding::Over(Arc::clone(reason));
+    }
+}
+
+/// A session with the place for what it gives.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    pub session: &'a mut Session,
+    pub out: &'a mut Output,
+}
+
+impl Delivery for Reading<'_> {
+    fn data(&mut self, from: Side, bytes: &[u8], at: Timestamp) {
+        let len = bytes.len() as u64;
+        if self.session.is_silent() {
+            self.session.start(self.out);
+        }
+        match &mut self.session.decoding {
+            Decoding::Reading(decoder) => {
+                let rows = self.out.rows.len();
+                decoder.data(from, bytes, at, &mut self.out.rows);
+                self.session.taken += len;
+                self.out.bytes.kept += len;
+                self.out.stream.kept += len;
+                self.session.after(rows, self.out);
+            }
+            Decoding::Opaque(_, reason) | Decoding::Over(reason) => {
+                self.out.bytes.lose(reason, len);
+                self.out.stream.lose(reason, len);
+            }
+            Decoding::Waiting => {}
+        }
+    }
+
+    fn gap(&mut self, from: Side, len: u64, cut: bool, at: Timestamp) {
+        let reason = if cut { "snap length" } else { "not captured" };
+        self.out.stream.lose(reason, len);
+        if self.session.is_silent() {
+            self.session.start(self.out);
+        }
+        if let Decoding::Reading(decoder) = &mut self.session.decoding {
+            let rows = self.out.rows.len();
+            decoder.gap(from, len, at, &mut self.out.rows);
+            self.session.after(rows, self.out);
+        }
+    }
+
+    fn again(&mut self, inserted: Inserted) {
+        if inserted.overlapped > 0 {
+            self.session.notes.add(Notes::OVERLAP);
+        }
+        for (reason, bytes) in [
+            ("retransmission", inserted.retransmitted),
+            ("overlap", inserted.overlapped),
+            ("keep-alive", inserted.keep_alive),
+        ] {
+            self.out.bytes.lose(reason, bytes);
+        }
+    }
+
+    fn ignored(&mut self, reason: &'static str, bytes: u64) {
+        self.out.bytes.lose(reason, bytes);
+    }
+}

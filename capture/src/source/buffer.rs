@@ -1,0 +1,85 @@
+use std::io::{self, Read};
+
+const CHUNK: usize = 1 << 20;
+
+/// Reads ahead, so that records are slices of one buffer.
+pub struct Buffer {
+    input: Box<dyn Read + Send>,
+    bytes: Vec<u8>,
+    start: usize,
+    /// Offset in the input of `start`.
+    offset: u64,
+    ended: bool,
+}
+
+impl Buffer {
+    pub fn new(input: Box<dyn Read + Send>) -> Buffer {
+        Buffer {
+            input,
+            bytes: Vec::new(),
+            start: 0,
+            offset: 0,
+            ended: false,
+        }
+    }
+
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Sees to it that `len` bytes are there; false where the input ends before.
+    pub fn fill(&mut self, len: usize) -> io::Result<bool> {
+        while self.bytes.len() - self.start < len {
+            if self.ended {
+                return Ok(false);
+            }
+            self.bytes.drain(..self.start);
+            self.start = 0;
+            let had = self.bytes.len();
+            self.bytes.resize(had + CHUNK.max(len - had), 0);
+            let got = match self.bytes.get_mut(had..) {
+                Some(room) => read(&mut self.input, room),
+                None => Ok(0),
+            };
+            self.bytes.truncate(had + *got.as_ref().unwrap_or(&0));
+            self.ended = got? == 0;
+        }
+        Ok(true)
+    }
+
+    /// What is there, from here on.
+    pub fn ahead(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    pub fn consume(&mut self, len: usize) {
+        let len = len.min(self.bytes.len() - self.start);
+        self.start += len;
+        self.offset += len as u64;
+    }
+
+    /// The `len` bytes before here, which are the ones last consumed.
+    pub fn behind(&self, len: usize) -> &[u8] {
+        let from = self.start.saturating_sub(len);
+        self.bytes.get(from..self.start).unwrap_or_default()
+    }
+}
+
+/// A compressed file that was torn ends where it was torn.
+fn read(input: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match input.read(room) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            other => return other,
+        }
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer")
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! Network interfaces, by libpcap.
+
+use pcap::{Active, Capture, Device};
+use recording::Timestamp;
+
+use super::Packet;
+use crate::ports::Ports;
+
+/// How long the kernel may hold packets back before it hands them over, in milliseconds.
+pub const READ_TIMEOUT_MS: i32 = 100;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// Bytes of a packet that are kept.
+    pub snaplen: u32,
+    /// Bytes of the kernel's ring.
+    pub buffer: u32,
+    /// In libpcap's notation, in place of the one made from the ports.
+    pub filter: Option<String>,
+}
+
+impl Default for LiveOptions {
+    fn default() -> LiveOptions {
+        LiveOptions {
+            snaplen: 262_144,
+            buffer: 64 << 20,
+            filter: None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    #[error(
+        "failed to open interface {interface}: {source} (capturing needs root, or `setcap cap_net_raw+ep` on the program)"
+    )]
+    Open {
+        interface: String,
+        source: pcap::Error,
+    },
+    #[error("failed to set the filter {filter:?} on interface {interface}: {source}")]
+    Filter {
+        interface: String,
+        filter: String,
+        source: pcap::Error,
+    },
+    #[error("failed to capture on interface {interface}: {source}")]
+    Read {
+        interface: String,
+        source: pcap::Error,
+    },
+}
+
+/// An interface that is being listened to.
+pub struct Live {
+    interface: String,
+    capture: Capture<Active>,
+    link_type: u32,
+    /// The kernel's counters when last read; they wrap.
+    counters: (u32, u32),
+    dropped: (u64, u64),
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live")
+            .field("interface", &self.interface)
+            .field("link_type", &self.link_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    pub fn open(interface: &str, ports: &Ports, options: &LiveOptions) -> Result<Live, LiveError> {
+        let fail = |source| LiveError::Open {
+            interface: interface.to_owned(),
+            source,
+        };
+        let clamp = |bytes: u32| i32::try_from(bytes).unwrap_or(i32::MAX);
+        let mut inactive = Capture::from_device(interface)
+            .map_err(fail)?
+            .snaplen(clamp(options.snaplen))
+            .buffer_size(clamp(options.buffer))
+            .timeout(READ_TIMEOUT_MS)
+            .promisc(false);
+        if cfg!(target_os = "linux") {
+            inactive = inactive.precision(pcap::Precision::Nano);
+        }
+        let mut capture = inactive.open().map_err(fail)?;
+        set_filter(&mut capture, interface, ports, options)?;
+        let link_type = u32::try_from(capture.get_datalink().0).unwrap_or(u32::MAX);
+        Ok(Live {
+            interface: interface.to_owned(),
+            capture,
+            link_type,
+            counters: (0, 0),
+            dropped: (0, 0),
+        })
+    }
+
+    /// The next packet; `None` where none came in [`READ_TIMEOUT_MS`].
+    pub fn next_packet(&mut self) -> Result<Option<Packet<'_>>, LiveError> {
+        let unit = if cfg!(target_os = "linux") { 1 } else { 1000 };
+        match self.capture.next_packet() {
+            Ok(packet) => {
+                let time = packet.header.ts;
+                Ok(Some(Packet {
+                    at: Timestamp(time.tv_sec * 1_000_000_000 + time.tv_usec * unit),
+                    link_type: self.link_type,
+                    bytes: packet.data,
+                    wire_len: packet.header.len,
+                }))
+            }
+            Err(pcap::Error::TimeoutExpired) => Ok(None),
+            Err(source) => Err(LiveError::Read {
+                interface: self.interface.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Packets that the kernel and the interface dropped since the capture began.
+    pub fn drops(&mut self) -> (u64, u64) {
+        if let Ok(stat) = self.capture.stats() {
+            let (kernel, interface) = self.counters;
+            self.dropped.0 += u64::from(stat.dropped.wrapping_sub(kernel));
+            self.dropped.1 += u64::from(stat.if_dropped.wrapping_sub(interface));
+            self.counters = (stat.dropped, stat.if_dropped);
+        }
+        self.dropped
+    }
+}
+
+/// Sets the first of the filters that the interface's link type can have.
+fn set_filter(
+    capture: &mut Capture<Active>,
+    interface: &str,
+    ports: &Ports,
+    options: &LiveOptions,
+) -> Result<(), LiveError> {
+    let wanted = options.filter.clone().unwrap_or_else(|| of_ports(ports));
+    let tagged = match options.filter {
+        Some(_) => wanted.clone(),
+        None => format!("{wanted} or (vlan and ({wanted}))"),
+    };
+    // The kernel shows a packet of the loopback twice, on its way out and on its way in. libpcap
+    // hides the first; that it is filtered in the kernel keeps the ring and its counters right.
+    let once = match is_loopback(interface) {
+        true => "inbound and ",
+        false if interface == "any" => "not (outbound and ifindex 1) and ",
+        false => "",
+    };
+    let filters = [
+        format!("{once}({tagged})"),
+        format!("{once}({wanted})"),
+        format!("({tagged})"),
+        format!("({wanted})"),
+    ];
+    let mut outcome = Ok(());
+    for filter in filters {
+        outcome = capture.filter(&filter, true);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome.map_err(|source| LiveError::Filter {
+        interface: interface.to_owned(),
+        filter: wanted,
+        source,
+    })
+}
+
+fn is_loopback(interface: &str) -> bool {
+    let devices = Device::list().unwrap_or_default();
+    devices
+        .iter()
+        .any(|device| device.name == interface && device.flags.is_loopback())
+}
+
+/// The servers' segments, and IP fragments of TCP beyond the first, which have no ports.
+fn of_ports(ports: &Ports) -> String {
+    let ports: Vec<String> = ports
+        .iter()
+        .map(|(port, _)| format!("port {port}"))
+        .collect();
+    format!(
+        "(tcp and ({})) or (ip proto 6 and ip[6:2] & 0x1fff != 0) or (ip6 proto 44)",
+        ports.join(" or ")
+    )
+}

@@ -1,0 +1,206 @@
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use recording::{Ledger, Timestamp};
+
+use crate::flow::FlowKey;
+use crate::packet::{Dissected, Dissector, FRAGMENT_INCOMPLETE, Segment};
+use crate::ports::Ports;
+use crate::source::Packet;
+use crate::worker::{OTHER_PORT, Worker};
+
+/// Segments and bytes of a batch: enough that waking a worker costs little for each.
+const BATCH_SEGMENTS: usize = 512;
+const BATCH_BYTES: usize = 256 << 10;
+/// A batch goes on its way when its first packet is that old.
+const BATCH_NS: u64 = 100_000_000;
+
+/// Segments for one worker. Their payloads stand in one piece of memory, which is used again.
+#[derive(Debug, Default)]
+pub struct Batch {
+    segments: Vec<Entry>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: FlowKey,
+    segment: Segment,
+    at: Timestamp,
+    /// Captured bytes of the payload.
+    len: usize,
+}
+
+impl Batch {
+    fn push(&mut self, key: FlowKey, segment: Segment, payload: &[u8], at: Timestamp) {
+        self.bytes.extend_from_slice(payload);
+        self.segments.push(Entry {
+            key,
+            segment,
+            at,
+            len: payload.len(),
+        });
+    }
+
+    fn due(&self, now: Timestamp) -> bool {
+        let first = self.segments.first().map_or(now, |entry| entry.at);
+        self.segments.len() >= BATCH_SEGMENTS
+            || self.bytes.len() >= BATCH_BYTES
+            || now.since(first) >= BATCH_NS
+    }
+
+    fn clear(&mut self) {
+        self.segments.clear();
+        self.bytes.clear();
+    }
+
+    /// Hands the segments to a worker and empties the batch.
+    pub fn work(&mut self, worker: &mut Worker) {
+        let mut rest = self.bytes.as_slice();
+        let mut latest = Timestamp(i64::MIN);
+        for entry in &self.segments {
+            let (payload, after) = rest.split_at_checked(entry.len).unwrap_or_default();
+            rest = after;
+            latest = latest.max(entry.at);
+            worker.segment(entry.key, &entry.segment, payload, entry.at);
+        }
+        worker.expire(latest);
+        self.clear();
+    }
+}
+
+/// A worker's end of the channels, as a reader sees it.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    pub full: Sender<Batch>,
+    pub empty: Receiver<Batch>,
+}
+
+/// Packets to batches of segments, by the worker that has their flow.
+#[derive(Debug)]
+pub struct Splitter {
+    ports: Ports,
+    /// Of the flows' hashes; the same in all readers.
+    seed: u64,
+    dissector: Dissector,
+    lanes: Vec<(Lane, Batch)>,
+    /// Where workers are too slow: shed a batch, or wait?
+    shed: bool,
+    packets: u64,
+    last_at: Timestamp,
+    ledger: Ledger,
+}
+
+impl Splitter {
+    pub fn new(ports: Ports, seed: u64, lanes: Vec<Lane>, shed: bool) -> Splitter {
+        Splitter {
+            ports,
+            seed,
+            dissector: Dissector::new(),
+            lanes: lanes
+                .into_iter()
+                .map(|lane| (lane, Batch::default()))
+                .collect(),
+            shed,
+            packets: 0,
+            last_at: Timestamp::default(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    pub fn packet(&mut self, packet: Packet<'_>) {
+        self.packets += 1;
+        self.last_at = packet.at;
+        let dissected =
+            self.dissector
+                .dissect(packet.link_type, packet.bytes, packet.wire_len, packet.at);
+        match dissected {
+            Dissected::Segment(segment, payload) => {
+                let (from, to) = (segment.source.port, segment.destination.port);
+                if self.ports.get(from).is_none() && self.ports.get(to).is_none() {
+                    let packets = u64::from(segment.packets);
+                    self.ledger.account_mut("packets").lose(OTHER_PORT, packets);
+                    return;
+                }
+                let key = FlowKey::new(&segment, self.seed);
+                // The table uses the lower bits.
+                let lane = (key.hash() >> 48) as usize % self.lanes.len().max(1);
+                let Some((lane, batch)) = self.lanes.get_mut(lane) else {
+                    return;
+                };
+                batch.push(key, segment, payload, packet.at);
+                if batch.due(packet.at) {
+                    send(lane, batch, self.shed, &mut self.ledger);
+                }
+            }
+            Dissected::Waiting => {}
+            Dissected::Lost { reason, packets } => {
+                self.ledger
+                    .account_mut("packets")
+                    .lose(reason, packets.into());
+            }
+        }
+    }
+
+    /// Sends what there is.
+    pub fn flush(&mut self) {
+        for (lane, batch) in &mut self.lanes {
+            if !batch.segments.is_empty() {
+                send(lane, batch, self.shed, &mut self.ledger);
+            }
+        }
+    }
+
+    /// Waits for the workers, and gives up the fragments that wait.
+    pub fn finish(&mut self) {
+        self.shed = false;
+        self.flush();
+        let incomplete = self.dissector.finish();
+        self.ledger
+            .account_mut("packets")
+            .lose(FRAGMENT_INCOMPLETE, incomplete);
+    }
+
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// What it has seen, and what of that went to no worker. `drops` are packets that were lost
+    /// before: by the kernel, and by the interface.
+    pub fn ledger(&mut self, drops: (u64, u64)) -> Ledger {
+        let incomplete = self.dissector.take_incomplete();
+        self.ledger
+            .account_mut("packets")
+            .lose(FRAGMENT_INCOMPLETE, incomplete);
+        let mut ledger = self.ledger.clone();
+        let packets = ledger.account_mut("packets");
+        packets.seen = self.packets + drops.0 + drops.1;
+        packets.lose("kernel drop", drops.0);
+        packets.lose("interface drop", drops.1);
+        ledger
+    }
+}
+
+fn send(lane: &Lane, batch: &mut Batch, shed: bool, ledger: &mut Ledger) {
+    let empty = lane.empty.try_recv().unwrap_or_default();
+    let full = std::mem::replace(batch, empty);
+    let refused = if shed {
+        match lane.full.try_send(full) {
+            Ok(()) => None,
+            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => Some(batch),
+        }
+    } else {
+        lane.full.send(full).err().map(|error| error.0)
+    };
+    if let Some(mut refused) = refused {
+        let packets: u64 = refused
+            .segments
+            .iter()
+            .map(|entry| u64::from(entry.segment.packets))
+            .sum();
+        let bytes = ledger.account_mut("bytes");
+        bytes.seen += refused.bytes.len() as u64;
+        bytes.lose("pipeline full", refused.bytes.len() as u64);
+        ledger.account_mut("packets").lose("pipeline full", packets);
+        refused.clear();
+        *batch = refused;
+    }
+}

@@ -1,0 +1,243 @@
+//! A recorded response, taken apart again.
+
+use std::borrow::Cow;
+
+use recording::Response;
+
+use super::messages::Messages;
+use super::messages::backend::Message;
+use super::messages::{Columns, Fields, Values};
+use super::values::show;
+
+/// What the kept bytes of a response hold.
+#[derive(Debug, Default)]
+pub(super) struct Results<'a> {
+    /// One for each statement that was answered.
+    pub(super) sets: Vec<ResultSet<'a>>,
+    /// Completions, errors, warnings and notices in their order, a line each.
+    pub(super) messages: Vec<String>,
+    /// The bytes end before the response does.
+    pub(super) cut: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ResultSet<'a> {
+    /// Empty where nothing tells.
+    pub(super) columns: Vec<Column<'a>>,
+    pub(super) rows: Vec<Row<'a>>,
+    pub(super) end: Option<End<'a>>,
+    described: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Column<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) type_oid: u32,
+    format: u16,
+}
+
+/// One row, or what COPY sends in one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Row<'a> {
+    Values(Values<'a>),
+    Copied(&'a [u8]),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum End<'a> {
+    Complete(&'a [u8]),
+    Empty,
+    /// The row limit of an Execute was reached.
+    Suspended,
+    Error(Fields<'a>),
+}
+
+impl<'a> Results<'a> {
+    pub(super) fn of(response: &'a Response) -> Results<'a> {
+        let mut results = Results {
+            cut: (response.body.len() as u64) < response.wire_len,
+            ..Results::default()
+        };
+        let mut set = ResultSet::default();
+        for (_, message) in Messages::new(&response.body) {
+            let Ok(message) = Message::parse(message) else {
+                continue;
+            };
+            match message {
+                Message::RowDescription(columns) => set.describe(columns),
+                Message::DataRow(values) => set.rows.push(Row::Values(values)),
+                Message::CopyData { bytes } => set.rows.push(Row::Copied(bytes)),
+                Message::Notice(fields) => results.messages.push(told(fields)),
+                Message::CommandComplete { tag } => results.end(&mut set, End::Complete(tag)),
+                Message::EmptyQueryResponse => results.end(&mut set, End::Empty),
+                Message::PortalSuspended => results.end(&mut set, End::Suspended),
+                Message::Error(fields) => results.end(&mut set, End::Error(fields)),
+                _ => {}
+            }
+        }
+        if set.described || !set.rows.is_empty() {
+            results.sets.push(set);
+        }
+        results.remember(response);
+        results
+    }
+
+    fn end(&mut self, set: &mut ResultSet<'a>, end: End<'a>) {
+        match &end {
+            End::Complete(tag) => self
+                .messages
+                .push(String::from_utf8_lossy(tag).into_owned()),
+            End::Error(fields) => self.messages.push(told(*fields)),
+            End::Empty | End::Suspended => {}
+        }
+        set.end = Some(end);
+        self.sets.push(std::mem::take(set));
+    }
+
+    /// Columns that were described before the request are known to the response alone.
+    fn remember(&mut self, response: &'a Response) {
+        let mut shapes = shapes(response);
+        for set in &mut self.sets {
+            if set.described {
+                shapes.next();
+            } else if !set.rows.is_empty() {
+                set.columns = shapes.next().unwrap_or_default();
+            }
+        }
+    }
+}
+
+impl<'a> ResultSet<'a> {
+    fn describe(&mut self, columns: Columns<'a>) {
+        self.described = true;
+        let columns = columns.iter().map(|column| Column {
+            name: String::from_utf8_lossy(column.name),
+            type_oid: column.type_oid,
+            format: column.format,
+        });
+        self.columns = columns.collect();
+    }
+
+    pub(super) fn column_name(&self, index: usize) -> Cow<'_, str> {
+        match self.columns.get(index) {
+            Some(column) => Cow::Borrowed(&column.name),
+            None => Cow::Owned((index + 1).to_string()),
+        }
+    }
+
+    /// A row's values as text.
+    pub(super) fn show(&self, row: Row<'_>) -> Vec<String> {
+        match row {
+            Row::Values(values) => {
+                let mut columns = self.columns.iter();
+                let shown = values.iter().map(|value| match columns.next() {
+                    Some(column) => show(column.type_oid, column.format, value),
+                    None => show(0, u16::from(!readable(value)), value),
+                });
+                shown.collect()
+            }
+            Row::Copied(bytes) => {
+                let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+                vec![show(0, u16::from(!readable(Some(line))), Some(line))]
+            }
+        }
+    }
+}
+
+/// `ERROR 22012: division by zero`.
+pub(super) fn told(fields: Fields<'_>) -> String {
+    let text = |field| String::from_utf8_lossy(field);
+    format!(
+        "{} {}: {}",
+        text(fields.severity()),
+        text(fields.get(b'C').unwrap_or_default()),
+        text(fields.get(b'M').unwrap_or_default())
+    )
+}
+
+/// Nothing tells the format, so what can be read is taken for text.
+fn readable(value: Option<&[u8]>) -> bool {
+    let text = std::str::from_utf8(value.unwrap_or_default());
+    text.is_ok_and(|text| !text.contains(|letter: char| letter.is_control() && letter != '\t'))
+}
+
+/// The columns of each result that has some, from a response's own notation.
+pub(super) fn shapes(response: &Response) -> impl Iterator<Item = Vec<Column<'_>>> {
+    let shapes = response.columns.as_deref().map(|shapes| shapes.split(';'));
+    shapes.into_iter().flatten().map(|shape| {
+        let columns = shape.split(',').filter_map(|column| {
+            let mut parts = column.split(':');
+            Some(Column {
+                name: unescape(parts.next()?),
+                type_oid: parts.next()?.parse().ok()?,
+                format: parts
+                    .next()
+                    .and_then(|format| format.parse().ok())
+                    .unwrap_or(0),
+            })
+        });
+        columns.collect()
+    })
+}
+
+fn unescape(name: &str) -> Cow<'_, str> {
+    if !name.contains('%') {
+        return Cow::Borrowed(name);
+    }
+    let mut parts = name.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (code, part.get(2..)) {
+            (Some(code), Some(rest)) => {
+                text.push(char::from(code));
+                text.push_str(rest);
+            }
+            _ => text.push_str(part),
+        }
+    }
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::messages::Encode;
+
+    #[test]
+    fn columns_remembered_go_to_the_rows_that_lack_them() {
+        let mut body = Vec::new();
+        body.message(b'C', |out| out.string(b"BEGIN"));
+        body.message(b'D', |out| out.extend(b"\0\x01\0\0\0\x04\0\0\0\x2a"));
+        body.message(b'C', |out| out.string(b"SELECT 1"));
+        body.message(b'Z', |out| out.push(b'T'));
+        let response = Response {
+            columns: Some("a%3Ab:23:1".into()),
+            wire_len: body.len() as u64,
+            body,
+            ..Response::default()
+        };
+        let results = Results::of(&response);
+        assert!(!results.cut);
+        assert_eq!(results.sets.len(), 2);
+        let set = &results.sets[1];
+        assert_eq!(set.column_name(0), "a:b");
+        assert_eq!(set.column_name(1), "2");
+        assert_eq!(set.show(set.rows[0]), ["42"]);
+    }
+
+    #[test]
+    fn names_are_unescaped() {
+        for (name, expected) in [
+            ("plain", "plain"),
+            ("a%2Cb%25", "a,b%"),
+            ("%", ""),
+            ("%zz", "zz"),
+            ("%é", "é"),
+        ] {
+            assert_eq!(unescape(name), expected);
+        }
+    }
+}
