@@ -1,1 +1,105 @@
-fn main() {}
+//! The command line: arguments in, exit code out.
+
+mod capture;
+mod compare;
+mod inspect;
+mod interrupt;
+mod plan;
+mod replay;
+mod run;
+mod units;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// A dress rehearsal for the next version of your database.
+///
+/// Record what production clients say to a server, say it again to a restored copy on the old
+/// version and on the new, and compare the answers and their latency.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rehearsal",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 the gate passed, or the command did its work; 1 an operation failed; \
+                  2 wrong usage;\n3 the gate failed; 4 inconclusive.\n\n\
+                  A first rehearsal:\n  \
+                  rehearsal capture -i eth0 -p 5432 -o monday.rec      on the database's host\n  \
+                  rehearsal inspect monday.rec\n  \
+                  rehearsal replay monday.rec --target postgresql://old-copy -o old.run\n  \
+                  rehearsal replay monday.rec --target postgresql://new-copy -o new.run\n  \
+                  rehearsal compare old.run new.run --html report.html"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Capture(capture::Args),
+    Inspect(inspect::Args),
+    Replay(replay::Args),
+    Compare(compare::Args),
+    Run(run::Args),
+}
+
+/// How a command ended. README.md lists the codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    /// It did what it could, but something was lost that the user did not ask to lose.
+    Failed,
+    GateFailed,
+    Inconclusive,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::GateFailed => 3,
+            Exit::Inconclusive => 4,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_env("REHEARSAL_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+        )
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
+    let result = match cli.command {
+        Command::Capture(args) => capture::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Run(args) => run::run(args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("rehearsal: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Prints a result; a reader that went away (`| head`) is not an error.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

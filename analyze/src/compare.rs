@@ -191,13 +191,17 @@ impl About {
     }
 }
 
-/// Requests whose bytes or whose meaning are not known cannot be compared.
-const NOT_COMPARABLE: [(Notes, &str); 6] = [
+/// Requests whose bytes or whose meaning were not known to the recording.
+const REQUEST_UNKNOWN: [(Notes, &str); 4] = [
     (Notes::ENCRYPTED, "encrypted"),
     (Notes::REQUEST_GAP, "gap in the request"),
-    (Notes::RESPONSE_GAP, "gap in the response"),
     (Notes::REQUEST_CUT, "request over the cap"),
     (Notes::UNKNOWN_STATEMENT, "prepared before capture began"),
+];
+
+/// Recorded answers that are not whole. Two runs have answers of their own.
+const ANSWER_UNKNOWN: [(Notes, &str); 2] = [
+    (Notes::RESPONSE_GAP, "gap in the response"),
     (Notes::VIOLATION, "protocol violation"),
 ];
 
@@ -308,12 +312,13 @@ impl Comparer {
             }
         };
         counts.matched += 1;
-        let unknown_state = !self.old_is_run && session.is_some_and(|session| session.mid_stream);
-        let paired = pair(&old, &new, protocol, unknown_state);
-        let noisy = match noise
-            .as_ref()
-            .map(|noise| pair(&old, noise, protocol, false))
-        {
+        let mid_stream = session.is_some_and(|session| session.mid_stream);
+        let unknown = not_comparable(&old, self.old_is_run, mid_stream);
+        let paired = match unknown {
+            Some(reason) => Pair::NotComparable(reason.to_owned()),
+            None => pair(&old, &new, protocol),
+        };
+        let noisy = match noise.as_ref().map(|noise| pair(&old, noise, protocol)) {
             Some(Pair::Compared(differences)) => differences,
             Some(Pair::Missing(difference)) => vec![difference],
             _ => Vec::new(),
@@ -487,20 +492,21 @@ fn answered(row: &Exchange) -> bool {
     matches!(row.status, Status::Ok | Status::Error)
 }
 
-fn pair(
-    old: &Exchange,
-    new: &Exchange,
-    protocol: Option<&dyn Protocol>,
-    unknown_state: bool,
-) -> Pair {
-    if unknown_state {
-        return Pair::NotComparable("session met mid-stream".to_owned());
-    }
-    for (note, name) in NOT_COMPARABLE {
-        if old.notes.contains(note) || new.notes.contains(note) {
-            return Pair::NotComparable(name.to_owned());
-        }
-    }
+/// Why nothing can be asked of the request. A run's rows have the notes of what was recorded.
+fn not_comparable(old: &Exchange, old_is_run: bool, mid_stream: bool) -> Option<&'static str> {
+    let noted = |notes: &[(Notes, &'static str)]| {
+        let found = notes.iter().find(|(note, _)| old.notes.contains(*note));
+        found.map(|(_, name)| *name)
+    };
+    noted(&REQUEST_UNKNOWN).or_else(|| match old_is_run {
+        true => None,
+        // What was set before in the session is not known to the run.
+        false if mid_stream => Some("session met mid-stream"),
+        false => noted(&ANSWER_UNKNOWN),
+    })
+}
+
+fn pair(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>) -> Pair {
     match (answered(old), answered(new)) {
         (true, true) => compare_answers(old, new, protocol),
         (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
@@ -554,3 +560,6 @@ fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
 
 #[cfg(test)]
 pub(crate) mod tests;
+
+#[cfg(test)]
+mod directories;

@@ -206,8 +206,12 @@ impl Differences {
                 out.noise.push(noise);
             }
         }
-        out.groups
-            .sort_by_key(|group| std::cmp::Reverse(group.count));
+        // What fails altogether comes before what is answered otherwise.
+        let failures = [DifferenceKind::NewError, DifferenceKind::Missing].map(|kind| kind.name());
+        out.groups.sort_by_key(|group| {
+            let fails = failures.contains(&group.kind.as_str());
+            (!fails, std::cmp::Reverse(group.count))
+        });
         out.noise
             .sort_by_key(|group| std::cmp::Reverse(group.count.max(group.noise)));
         out
@@ -319,18 +323,23 @@ fn by_kind(differences: &[Difference]) -> BTreeMap<DifferenceKind, BTreeSet<Stri
     let mut kinds: BTreeMap<DifferenceKind, BTreeSet<String>> = BTreeMap::new();
     for difference in differences {
         let places = kinds.entry(difference.kind).or_default();
-        places.insert(cap(column(&difference.place), CELL));
+        places.insert(cap(&column(&difference.place), CELL));
     }
     kinds
 }
 
-/// The place without its row, since rows are many and a column is what varies by nature.
-fn column(place: &str) -> &str {
-    match place.strip_prefix("row ").map(|rest| rest.split_once(", ")) {
-        Some(Some((_, column))) => column,
-        Some(None) => "",
-        None => place,
-    }
+/// The place without rows and numbers of what is more, since these vary by nature: `column total`
+/// of `row 3, column total`.
+fn column(place: &str) -> String {
+    let parts: Vec<&str> = place
+        .split(", ")
+        .filter(|part| !part.starts_with("row "))
+        .map(|part| {
+            part.trim_start_matches(|c: char| c.is_ascii_digit())
+                .trim_start()
+        })
+        .collect();
+    parts.join(", ")
 }
 
 fn cell(difference: &Difference) -> Cell {
@@ -428,6 +437,11 @@ mod tests {
     #[test]
     fn a_place_loses_its_row() {
         assert_eq!(column("row 3, column total"), "column total");
+        assert_eq!(
+            column("result 2, row 3, column total"),
+            "result 2, column total"
+        );
+        assert_eq!(column("12 more values"), "more values");
         assert_eq!(column("row 3"), "");
         assert_eq!(column("tag"), "tag");
     }

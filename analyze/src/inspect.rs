@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use recording::{
     ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, StoreError, Timestamp,
@@ -35,7 +35,7 @@ pub struct Inspection {
     #[serde(flatten)]
     pub totals: Totals,
     pub encrypted_sessions: u64,
-    /// Rows where the bytes broke the protocol's rules.
+    /// Sessions whose bytes broke the protocol's rules.
     pub protocol_violations: u64,
     /// Rows by what a reader should know of them.
     pub notes: BTreeMap<String, u64>,
@@ -60,7 +60,7 @@ pub struct Totals {
     pub affected: u64,
     pub request_bytes: u64,
     pub response_bytes: u64,
-    /// By code; those of logins too.
+    /// By code; those of logins, and of what ended a session, too.
     pub errors: BTreeMap<String, u64>,
     /// Requests and logins without a complete answer, by reason.
     pub incomplete: BTreeMap<String, u64>,
@@ -175,6 +175,7 @@ impl Totals {
                 let code = row.response.as_ref().and_then(|r| r.error_code.as_deref());
                 count(&mut self.errors, code.unwrap_or("no code"), 1);
             }
+            Status::Unanswered | Status::Skipped if row.kind == Kind::Close => {}
             Status::Unanswered | Status::Skipped => {
                 count(&mut self.incomplete, &reason(row), 1);
             }
@@ -226,6 +227,8 @@ struct Counter {
     latency: Samples,
     table: Table<Calls>,
     listed: HashMap<u64, Session>,
+    /// Open sessions in which the protocol was violated.
+    violated: HashSet<u64>,
 }
 
 impl Counter {
@@ -239,6 +242,7 @@ impl Counter {
             latency: Samples::fine(),
             table: Table::new(FINGERPRINTS),
             listed: HashMap::new(),
+            violated: HashSet::new(),
         }
     }
 
@@ -249,7 +253,7 @@ impl Counter {
         for name in row.notes.to_string().split(',').filter(|n| !n.is_empty()) {
             count(&mut self.out.notes, name, 1);
         }
-        self.out.protocol_violations += u64::from(row.notes.contains(Notes::VIOLATION));
+        self.violation(row);
         match row.kind {
             Kind::Open => self.open(row),
             Kind::Request => self.request(row),
@@ -265,17 +269,24 @@ impl Counter {
             }
             Kind::Close => {}
         }
-        if matches!(row.kind, Kind::Open | Kind::Request) {
-            self.out.totals.add(row);
-        }
+        self.out.totals.add(row);
         if let Some(session) = self.listed.get_mut(&row.session) {
+            session.totals.add(row);
             if row.kind == Kind::Close {
                 session.ended_by = Some(reason(row).to_string());
-            } else {
-                session.totals.add(row);
             }
             let end = end.unwrap_or(row.started_at).since(session.began) as f64 / 1e9;
             session.seconds = session.seconds.max(end);
+        }
+    }
+
+    /// Counts sessions: the end of a session has the note again.
+    fn violation(&mut self, row: &Exchange) {
+        if row.notes.contains(Notes::VIOLATION) && self.violated.insert(row.session) {
+            self.out.protocol_violations += 1;
+        }
+        if row.kind == Kind::Close {
+            self.violated.remove(&row.session);
         }
     }
 

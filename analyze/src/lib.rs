@@ -1,4 +1,9 @@
 //! Outcomes to comparison, statistics, report and gate.
+//!
+//! [`inspect`] sums up a directory, [`compare`] sets two or three side by side, [`report`] makes text
+//! of what they found. Nothing here prints or opens a socket.
+
+#![cfg_attr(test, allow(clippy::expect_used))]
 
 mod compare;
 mod differences;

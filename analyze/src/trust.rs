@@ -143,18 +143,19 @@ fn whole(name: &str, side: &Side, issues: &mut Issues) {
         }
     }
     for note in &side.about.notes {
-        let saturated = note.contains("saturated");
-        let weight = if saturated {
-            Weight::Void
+        let reason = format!("{name}: {note}");
+        if note.contains("saturated") {
+            let remedy = "give the replaying machine more cores, or replay slower with --speed";
+            issues.add(Weight::Void, Concerns::Times, reason, remedy);
+        } else if note.starts_with("schedule slipped") {
+            let remedy = "give the replay more memory, or replay slower with --speed";
+            issues.add(Weight::NoPass, Concerns::Times, reason, remedy);
+        } else if note.starts_with("interrupted") || note.starts_with("cut short") {
+            issues.add(Weight::NoPass, Concerns::Everything, reason, again);
         } else {
-            Weight::Caution
-        };
-        let remedy = if saturated {
-            "give the replaying machine more cores, or replay slower with --speed"
-        } else {
-            "see the run's notes"
-        };
-        issues.add(weight, Concerns::Times, format!("{name}: {note}"), remedy);
+            let remedy = "see whether it explains what differs";
+            issues.add(Weight::Caution, Concerns::Everything, reason, remedy);
+        }
     }
 }
 
@@ -218,7 +219,18 @@ fn most(reasons: &BTreeMap<String, u64>) -> String {
 
 /// What capture meant to keep and lost, not what it left out on purpose.
 fn capture_loss(ledger: &Ledger, issues: &mut Issues) {
-    const WORDS: [&str; 6] = ["drop", "gap", "limit", "undecodable", "shed", "memory"];
+    const WORDS: [&str; 10] = [
+        "drop",
+        "gap",
+        "full",
+        "limit",
+        "undecodable",
+        "not written",
+        "incomplete",
+        "damaged",
+        "truncated",
+        "no response",
+    ];
     for (account, entry) in ledger.accounts() {
         let lost: BTreeMap<String, u64> = entry
             .lost

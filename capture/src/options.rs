@@ -46,7 +46,14 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn new(sources: Vec<Source>, ports: Ports) -> Options {
+    /// A source that is named twice is read once.
+    pub fn new(mut sources: Vec<Source>, ports: Ports) -> Options {
+        let mut known = Vec::new();
+        sources.retain(|source| {
+            let new = !known.contains(source);
+            known.push(source.clone());
+            new
+        });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Options {
             sources,

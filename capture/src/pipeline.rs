@@ -155,7 +155,7 @@ pub fn run(
     let mut manifest = Manifest::new(ContentKind::Recording, now());
     manifest.source = options.source();
     manifest.protocols = options.protocols();
-    let mut writer = Writer::create(dir, manifest, options.writer.clone())?;
+    let mut writer = Writer::create(dir, manifest, options.writer)?;
     let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
     let interrupted = match outcome {
         Err(CaptureError::Write(error)) => return Err(error.into()),

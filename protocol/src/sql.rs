@@ -24,7 +24,7 @@ const CUT: &str = " ...";
 pub fn normalise(text: &str) -> Statement {
     let mut writer = Writer::new(text.len());
     let mut lexer = Lexer::new(text.as_bytes());
-    while let Some(token) = lexer.next(writer.after_operand()) {
+    while let Some(token) = lexer.next(|| writer.after_operand()) {
         if writer.out.len() > MAX_TEXT {
             writer.out.extend_from_slice(CUT.as_bytes());
             return writer.statement();
@@ -82,7 +82,8 @@ impl Writer {
     }
 
     fn statement(self) -> Statement {
-        let text = String::from_utf8_lossy(&self.out);
+        // Cut only at ASCII, what was UTF-8 still is.
+        let text = String::from_utf8(self.out).unwrap_or_default();
         Statement {
             fingerprint: xxh3_64(text.as_bytes()),
             text: text.into(),

@@ -1,5 +1,7 @@
 //! The store under what `pgbench -S -M prepared -c 8` leaves: one statement, 8 sessions, no bodies.
 
+#![allow(clippy::expect_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -60,22 +60,6 @@ impl Clock {
     }
 }
 
-/// Asks the kernel to wake this thread when its timer expires, not up to 50 us later.
-pub(crate) fn wake_me_exactly() {
-    // SAFETY: takes one number and touches no memory of ours.
-    unsafe {
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
-    }
-}
-
-/// Lets the threads that send and receive go first where cores are short.
-pub(crate) fn yield_to_others() {
-    // SAFETY: takes three numbers; on Linux it concerns the calling thread alone.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 5);
-    }
-}
-
 /// CPU time of the calling thread.
 pub(crate) fn thread_cpu() -> Duration {
     Duration::from_nanos(u64::try_from(read(libc::CLOCK_THREAD_CPUTIME_ID)).unwrap_or(0))

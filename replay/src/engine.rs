@@ -11,11 +11,12 @@ use recording::{Exchange, Kind, Ledger, Status, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::budget::Budget;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::error::ReplayError;
 use crate::measure::{self, Measures};
 use crate::options::Options;
 use crate::pacer::{self, PacerReport};
+use crate::priority;
 use crate::progress::Progress;
 use crate::schedule::{Pace, Schedule};
 use crate::tls;
@@ -160,7 +161,7 @@ fn read<E: Error>(
     pace: Pace,
     batches: &Sender<Batch>,
 ) -> ReaderReport {
-    clock::yield_to_others();
+    priority::patient();
     let mut report = ReaderReport::default();
     let mut schedule = Schedule::new(pace);
     let mut batch = Vec::with_capacity(BATCH_ROWS);

@@ -9,6 +9,7 @@ mod measure;
 mod options;
 mod pacer;
 mod password;
+mod priority;
 mod progress;
 mod reason;
 mod run;

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use recording::{Kind, Timestamp};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-use crate::clock;
+use crate::priority;
 use crate::worker::{Batch, Job, Queue, Shared};
 
 /// Between the first row's being read and its time, so that the reader has a lead.
@@ -31,7 +31,7 @@ pub(crate) fn run(
     drain: Duration,
     slip: Histogram<u64>,
 ) -> PacerReport {
-    clock::wake_me_exactly();
+    priority::punctual();
     let clock = shared.clock;
     let mut report = PacerReport {
         slip,

@@ -313,7 +313,7 @@ impl Session<'_> {
             })
     }
 
-    fn send(&mut self, job: Box<Job>) {
+    fn send(&mut self, mut job: Box<Job>) {
         self.skipping = false;
         let length = self.out.len();
         if let Err(error) = self.driver.send(&job.planned.row, &mut self.out) {
@@ -327,6 +327,9 @@ impl Session<'_> {
         } else {
             job.intended_at.max(self.answered_at)
         };
+        if job.planned.offset.is_none() {
+            job.intended_at = ready_at;
+        }
         self.flights.push_back(Flight {
             job,
             ready_at,

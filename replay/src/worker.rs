@@ -18,6 +18,7 @@ use tokio::task::LocalSet;
 use crate::budget::Budget;
 use crate::clock::{self, Clock};
 use crate::measure::Measures;
+use crate::priority;
 use crate::progress::{Counts, Progress};
 use crate::reason;
 use crate::schedule::Planned;
@@ -116,6 +117,7 @@ pub(crate) fn run(
     outcomes: Sender<Batch>,
     measures: Measures,
 ) -> std::io::Result<WorkerReport> {
+    priority::prompt();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

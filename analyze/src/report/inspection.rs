@@ -67,7 +67,7 @@ fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
         fact("unanswered", counts(&i.totals.incomplete));
     }
     if i.protocol_violations > 0 {
-        fact("violations", plural(i.protocol_violations, "row"));
+        fact("violations", plural(i.protocol_violations, "session"));
     }
     if !i.notes.is_empty() {
         fact("marked", counts(&i.notes));

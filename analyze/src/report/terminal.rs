@@ -71,11 +71,11 @@ fn describe(side: &Side) -> String {
         None => format!("recorded on {}", about.source),
     };
     let errors = plural(side.errors.values().sum(), "error");
-    let mut text = format!("{what}; {}, {errors}", plural(side.requests, "request"));
+    let mut text = format!("{}, {errors}", plural(side.requests, "request"));
     if let Some(lateness) = side.lateness {
-        text += &format!("; lateness p99 {}", duration(lateness.p99_ns));
+        text += &format!(", lateness p99 {}", duration(lateness.p99_ns));
     }
-    text
+    format!("{text}; {what}")
 }
 
 fn ledger(out: &mut String, c: &Comparison) -> Result {

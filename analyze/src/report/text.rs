@@ -14,6 +14,18 @@ pub(crate) fn duration(ns: u64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
+/// For axes: `50 ms` where the digits after it are zeros.
+pub(crate) fn brief(ns: u64) -> String {
+    let long = duration(ns);
+    match long.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            let number = number.trim_end_matches('0').trim_end_matches('.');
+            format!("{number} {unit}")
+        }
+        _ => long,
+    }
+}
+
 /// With its sign, also where it is more.
 pub(crate) fn signed_duration(ns: i64) -> String {
     let sign = match ns {
@@ -38,7 +50,7 @@ pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -95,6 +107,10 @@ mod tests {
             shown.join(" | "),
             "0 ns | 850 ns | 999 ns | 1.00 µs | 12.3 µs | 999 µs | 1.00 ms | 4.56 ms | 1.00 s | \
              7.89 s | 120 s | 12.5 min | 3.20 h"
+        );
+        assert_eq!(
+            [50_000_000, 14_750_000_000, 100].map(brief),
+            ["50 ms", "14.8 s", "100 ns"]
         );
         assert_eq!(signed_duration(-1_500), "−1.50 µs");
         assert_eq!(signed_duration(1_500), "+1.50 µs");

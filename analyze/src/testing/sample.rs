@@ -79,7 +79,7 @@ fn newer(n: u32, row: Exchange) -> Exchange {
         EXTRACT => row.answered("17\t120.500000\n18\t9.99\n19\t64.000000"),
         FACTORIAL => row.failed("42601"),
         REPORT => row.after_us(micros(n, 61_000)),
-        LOOKUP if n == 1_204 => row.lost(Status::Unanswered, "timed out"),
+        LOOKUP if n == 1_198 => row.lost(Status::Unanswered, "timed out"),
         LOOKUP if n % 400 == 3 => row.lost(Status::Skipped, "transaction failed"),
         _ => row,
     }
@@ -87,7 +87,7 @@ fn newer(n: u32, row: Exchange) -> Exchange {
 
 fn gap(n: u32, mut row: Exchange) -> Exchange {
     if n % 300 == 5 {
-        row.notes.add(Notes::RESPONSE_GAP);
+        row.notes.add(Notes::UNKNOWN_STATEMENT);
     }
     row
 }
@@ -146,4 +146,9 @@ pub(crate) fn inconclusive() -> Comparison {
         _ => row,
     });
     compare_rows([(recording, &old), (new, &replayed)], None, Gate::DEFAULT)
+}
+
+pub(crate) fn empty() -> Comparison {
+    let runs = [(about("old", 5413), &[][..]), (about("new", 5418), &[])];
+    compare_rows(runs, None, Gate::DEFAULT)
 }

@@ -248,6 +248,7 @@ impl History {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -351,7 +352,7 @@ mod tests {
     fn a_cut_segment_has_an_exact_gap() {
         let mut assembler = Assembler::new(0);
         assembler.insert(0, b"abc", 10, 0);
-        let held = assembler.pop().expect("due");
+        let held = assembler.pop().unwrap();
         assert_eq!(
             (held.bytes.as_slice(), held.cut, held.end()),
             (&b"abc"[..], 7, 10)

@@ -10,6 +10,7 @@ pub struct Buffer {
     /// Offset in the input of `start`.
     offset: u64,
     ended: bool,
+    torn: bool,
 }
 
 impl Buffer {
@@ -20,6 +21,7 @@ impl Buffer {
             start: 0,
             offset: 0,
             ended: false,
+            torn: false,
         }
     }
 
@@ -42,9 +44,19 @@ impl Buffer {
                 None => Ok(0),
             };
             self.bytes.truncate(had + *got.as_ref().unwrap_or(&0));
-            self.ended = got? == 0;
+            match got {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    (self.ended, self.torn) = (true, true);
+                }
+                got => self.ended = got? == 0,
+            }
         }
         Ok(true)
+    }
+
+    /// The input is compressed, and ends before its own end.
+    pub fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// What is there, from here on.
@@ -65,12 +77,10 @@ impl Buffer {
     }
 }
 
-/// A compressed file that was torn ends where it was torn.
 fn read(input: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
     loop {
         match input.read(room) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
             other => return other,
         }
     }

@@ -146,6 +146,10 @@ impl PacketFile {
             Format::Pcapng(pcapng) => pcapng.next_record(&mut self.buffer),
         };
         let offset = self.buffer.offset();
+        let record = match record {
+            Ok(None) if self.buffer.is_torn() => Err(RecordError::Torn),
+            record => record,
+        };
         match record {
             Ok(Some(record)) => {
                 let behind = self.buffer.behind(record.len + record.tail);
@@ -159,7 +163,7 @@ impl PacketFile {
             Ok(None) => Ok(None),
             Err(RecordError::Torn) => {
                 self.left_out = Some(format!(
-                    "{} ends inside a record, at byte {offset}: its last packet is left out",
+                    "{} is torn off at byte {offset}: its last packet is left out",
                     self.name
                 ));
                 Ok(None)

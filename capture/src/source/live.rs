@@ -1,5 +1,8 @@
 //! Network interfaces, by libpcap.
 
+use std::thread;
+use std::time::Duration;
+
 use pcap::{Active, Capture, Device};
 use recording::Timestamp;
 
@@ -8,6 +11,9 @@ use crate::ports::Ports;
 
 /// How long the kernel may hold packets back before it hands them over, in milliseconds.
 pub const READ_TIMEOUT_MS: i32 = 100;
+/// How long to sleep where there is no packet. The ring has room for what comes meanwhile, and
+/// libpcap's own waiting may never end on a quiet interface.
+const QUIET: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveOptions {
@@ -86,7 +92,10 @@ impl Live {
         if cfg!(target_os = "linux") {
             inactive = inactive.precision(pcap::Precision::Nano);
         }
-        let mut capture = inactive.open().map_err(fail)?;
+        let mut capture = inactive
+            .open()
+            .and_then(Capture::setnonblock)
+            .map_err(fail)?;
         set_filter(&mut capture, interface, ports, options)?;
         let link_type = u32::try_from(capture.get_datalink().0).unwrap_or(u32::MAX);
         Ok(Live {
@@ -98,7 +107,7 @@ impl Live {
         })
     }
 
-    /// The next packet; `None` where none came in [`READ_TIMEOUT_MS`].
+    /// The next packet; `None` where there was none for a while.
     pub fn next_packet(&mut self) -> Result<Option<Packet<'_>>, LiveError> {
         let unit = if cfg!(target_os = "linux") { 1 } else { 1000 };
         match self.capture.next_packet() {
@@ -111,7 +120,10 @@ impl Live {
                     wire_len: packet.header.len,
                 }))
             }
-            Err(pcap::Error::TimeoutExpired) => Ok(None),
+            Err(pcap::Error::TimeoutExpired) => {
+                thread::sleep(QUIET);
+                Ok(None)
+            }
             Err(source) => Err(LiveError::Read {
                 interface: self.interface.clone(),
                 source,

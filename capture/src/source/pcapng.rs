@@ -167,7 +167,7 @@ impl Pcapng {
                 };
             }
             let len = word(self.big_endian, [l0, l1, l2, l3]) as usize;
-            if len < BLOCK_EDGES || len % 4 != 0 || len > MAX_RECORD {
+            if len < BLOCK_EDGES || !len.is_multiple_of(4) || len > MAX_RECORD {
                 return Err(RecordError::Damaged("a block's length"));
             }
             if !buffer.fill(len)? {

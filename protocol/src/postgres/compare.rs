@@ -156,7 +156,10 @@ fn compare_rows(
         return;
     }
     let promises = ordered(statement);
-    let (expected, observed) = (Results::of(old), Results::of(new));
+    let (mut expected, mut observed) = (Results::of(old), Results::of(new));
+    for (old, new) in expected.sets.iter_mut().zip(&mut observed.sets) {
+        old.share_columns(new);
+    }
     if expected.cut || observed.cut || expected.sets.len() != observed.sets.len() {
         let same_rows = old.rows_digest_unordered == new.rows_digest_unordered;
         let kind = match same_rows {

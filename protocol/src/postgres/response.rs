@@ -11,6 +11,8 @@ use super::secrets;
 use crate::reader::ReadError;
 
 const HEAD_LEN: usize = 5;
+/// Messages that may be longer than what a framer puts together.
+const LONG: &[u8] = b"ADENTVdt";
 /// Result shapes that a session is expected to alternate between.
 const MAX_SHAPES: usize = 64;
 
@@ -77,15 +79,14 @@ impl Assembler {
                 first,
                 last,
             } => {
-                self.keep(tag, bytes);
-                if matches!(tag, b'D' | b'd') {
-                    self.row_part(tag, bytes, first, last);
-                }
+                self.part(tag, bytes, first, last)?;
                 return Ok(None);
             }
             Frame::Damaged { tag, len } => {
                 self.response.wire_len += len;
+                self.lost();
                 match tag {
+                    b'D' => self.response.rows += 1,
                     b'C' => self.complete(),
                     b'E' => self.fail(b""),
                     _ => {}
@@ -111,6 +112,12 @@ impl Assembler {
             _ => {}
         }
         Ok(Some(message))
+    }
+
+    /// Bytes of the response were lost: what is kept ends here.
+    pub(crate) fn lost(&mut self) {
+        self.hasher = None;
+        self.body_cap = self.response.body.len();
     }
 
     /// The columns of what is executed next, where the server does not describe them again.
@@ -179,6 +186,21 @@ impl Assembler {
         response.rows += u64::from(tag == b'D');
         response.rows_digest = mix(response.rows_digest.rotate_left(23) ^ hash);
         response.rows_digest_unordered = response.rows_digest_unordered.wrapping_add(mix(hash));
+    }
+
+    fn part(&mut self, tag: u8, bytes: &[u8], first: bool, last: bool) -> Result<(), ReadError> {
+        if !LONG.contains(&tag) {
+            return Err(ReadError::Value {
+                what: "length of a short message",
+                value: tag.into(),
+                offset: 0,
+            });
+        }
+        self.keep(tag, bytes);
+        if matches!(tag, b'D' | b'd') {
+            self.row_part(tag, bytes, first, last);
+        }
+        Ok(())
     }
 
     fn row_part(&mut self, tag: u8, bytes: &[u8], first: bool, last: bool) {

@@ -68,6 +68,13 @@ impl<'a> Results<'a> {
                 Message::DataRow(values) => set.rows.push(Row::Values(values)),
                 Message::CopyData { bytes } => set.rows.push(Row::Copied(bytes)),
                 Message::Notice(fields) => results.messages.push(told(fields)),
+                // Told when a session begins.
+                Message::ParameterStatus {
+                    name: b"server_version",
+                    value,
+                } => results
+                    .messages
+                    .push(format!("server_version {}", String::from_utf8_lossy(value))),
                 Message::CommandComplete { tag } => results.end(&mut set, End::Complete(tag)),
                 Message::EmptyQueryResponse => results.end(&mut set, End::Empty),
                 Message::PortalSuspended => results.end(&mut set, End::Suspended),
@@ -116,6 +123,16 @@ impl<'a> ResultSet<'a> {
             format: column.format,
         });
         self.columns = columns.collect();
+    }
+
+    /// Where only one side was told its columns, the other's are taken to be the same: the statement
+    /// was described elsewhere, and is compared there.
+    pub(super) fn share_columns(&mut self, other: &mut ResultSet<'a>) {
+        if self.columns.is_empty() {
+            self.columns.clone_from(&other.columns);
+        } else if other.columns.is_empty() {
+            other.columns.clone_from(&self.columns);
+        }
     }
 
     pub(super) fn column_name(&self, index: usize) -> Cow<'_, str> {

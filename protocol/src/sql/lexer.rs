@@ -26,7 +26,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// `after_operand` tells `t.5` from `= .5`.
-    pub fn next(&mut self, after_operand: bool) -> Option<Token<'a>> {
+    pub fn next(&mut self, after_operand: impl FnOnce() -> bool) -> Option<Token<'a>> {
         let start = self.at;
         let first = self.peek(0)?;
         Some(match class(first) {
@@ -44,7 +44,7 @@ impl<'a> Lexer<'a> {
                     Token::Space
                 }
                 (b'/', Some(b'*')) => self.comment(),
-                (b'.', Some(b'0'..=b'9')) if !after_operand => self.number(),
+                (b'.', Some(b'0'..=b'9')) if !after_operand() => self.number(),
                 (b'$', Some(b'0'..=b'9')) => {
                     self.at += 1;
                     self.skip(|byte| byte.is_ascii_digit());
@@ -227,6 +227,7 @@ enum Class {
     Other,
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const CLASSES: [Class; 256] = {
     let mut classes = [Class::Other; 256];
     let mut byte = 0;
@@ -242,6 +243,10 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the table has a place for every byte"
+)]
 fn class(byte: u8) -> Class {
     CLASSES[usize::from(byte)]
 }

@@ -18,7 +18,7 @@ fn statements(text: &str) -> Vec<&str> {
     let mut statements = Vec::new();
     let mut start = 0;
     let mut empty = true;
-    while let Some(token) = lexer.next(false) {
+    while let Some(token) = lexer.next(|| false) {
         match token {
             Token::Space => {}
             Token::Symbol(b';') => {
@@ -73,7 +73,7 @@ fn scan(statement: &str, wanted: impl Fn(usize) -> bool) -> bool {
     let mut lexer = Lexer::new(statement.as_bytes());
     let mut depth = 0usize;
     let mut after_order = false;
-    while let Some(token) = lexer.next(false) {
+    while let Some(token) = lexer.next(|| false) {
         match token {
             Token::Space => continue,
             Token::Symbol(b'(') => depth += 1,

@@ -90,7 +90,7 @@ impl Encoder {
         let base = row.pacing.map_or(row.started_at, |pacing| pacing.sent_at);
         self.session.append_value(row.session);
         self.seq.append_value(row.seq);
-        self.kind.push_str(row.kind.name());
+        self.kind.push_name(row.kind.name());
         self.command.push(&request.command);
         self.started_at.append_value(row.started_at.0);
         self.request_ns
@@ -106,7 +106,7 @@ impl Encoder {
         self.parameter_types
             .push_option(request.parameter_types.as_ref());
         self.pipelined.append_value(request.pipelined);
-        self.status.push_str(row.status.name());
+        self.status.push_name(row.status.name());
         self.reason.push_option(row.reason.as_ref());
         match &row.response {
             Some(response) => self.response.push(response, base),
@@ -206,7 +206,7 @@ impl ResponseColumns {
         let differs = response.rows_digest_unordered != response.rows_digest;
         self.rows_digest_unordered
             .append_option(differs.then_some(response.rows_digest_unordered));
-        self.transaction.push_str(response.transaction.name());
+        self.transaction.push_name(response.transaction.name());
         if response.body.is_empty() {
             self.response.append_null();
         } else {

@@ -7,6 +7,7 @@ mod files;
 mod histogram;
 mod manifest;
 mod open;
+mod pages;
 mod recording;
 mod rows;
 mod schema;
@@ -15,6 +16,8 @@ mod sealed;
 mod sort;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod words;
 mod writer;
 

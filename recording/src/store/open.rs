@@ -136,7 +136,7 @@ impl Framed {
 }
 
 /// Where the whole batches in the stream end: what lies behind the last is torn or damaged.
-fn whole_batches(bytes: &[u8]) -> Vec<usize> {
+pub fn whole_batches(bytes: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();
     let (mut begin, mut at) = (0, 0);
     while let Some(message) = Framed::read(bytes, at) {
@@ -193,7 +193,7 @@ impl OpenSegment {
             first: Timestamp(first.min().unwrap_or(i64::MAX)),
             left_out: (lost > 0).then(|| {
                 let name = path.file_name().unwrap_or(path.as_os_str()).display();
-                let trouble = trouble.unwrap_or_else(|| "no whole batch".to_owned());
+                let trouble = trouble.unwrap_or_else(|| "not a whole batch".to_owned());
                 format!("{name}: the last {lost} bytes, from offset {bytes}: {trouble}")
             }),
         })

@@ -24,7 +24,7 @@ pub const FORMAT_KEY: &str = "rehearsal.format";
 pub const BLOCKS_KEY: &str = "rehearsal.blocks";
 
 /// Rows of a block, a Parquet row group: what one damaged byte can cost.
-const BLOCK_ROWS: usize = 65_536;
+pub const BLOCK_ROWS: usize = 65_536;
 
 /// One row group: as the footer lists it under [`BLOCKS_KEY`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct Block {
     pub last: Timestamp,
     /// XXH3-64 of its bytes in hexadecimal.
     pub checksum: String,
+    /// Columns that are null in every row: there is no need to decode them.
+    #[serde(default)]
+    pub absent: Vec<String>,
 }
 
 pub fn checksum(bytes: &[u8]) -> String {
@@ -99,8 +102,13 @@ fn write_parquet<'a>(
     for rows in blocks {
         writer.inner_mut().begin();
         let offset = writer.inner().written;
+        let mut absent = vec![true; SCHEMA.fields().len()];
         for rows in rows.chunks(CHUNK_ROWS) {
-            writer.write(&sorted.gather(rows)?)?;
+            let batch = sorted.gather(rows)?;
+            for (absent, column) in absent.iter_mut().zip(batch.columns()) {
+                *absent &= column.null_count() == column.len();
+            }
+            writer.write(&batch)?;
         }
         writer.flush()?;
         writer.sync()?;
@@ -115,6 +123,12 @@ fn write_parquet<'a>(
                 .last()
                 .map_or(Timestamp::default(), |row| row.started_at),
             checksum: writer.inner().checksum(),
+            absent: absent
+                .into_iter()
+                .zip(SCHEMA.fields())
+                .filter(|(absent, _)| *absent)
+                .map(|(_, field)| field.name().clone())
+                .collect(),
         });
     }
     writer.inner_mut().begin();

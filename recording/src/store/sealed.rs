@@ -16,16 +16,17 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::decode::Decoder;
 use super::error::StoreError;
 use super::files;
 use super::manifest::{FORMAT, SegmentInfo};
+use super::pages;
 use super::rows::Step;
 use super::schema::SCHEMA;
-use super::seal::{BLOCKS_KEY, Block, FORMAT_KEY, checksum};
+use super::seal::{BLOCK_ROWS, BLOCKS_KEY, Block, FORMAT_KEY, checksum};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 4_096;
@@ -98,17 +99,33 @@ impl Sealed {
             file_len: self.bytes,
             bytes: bytes.into(),
         };
-        guarded(|| self.decoder(index, window)).map_err(damaged)
+        guarded(|| self.decoder(index, block, window)).map_err(damaged)
     }
 
-    fn decoder(&self, index: usize, window: Window) -> Result<Reader, String> {
+    fn decoder(&self, index: usize, block: &Block, window: Window) -> Result<Reader, String> {
+        let wanted = |name: &str| {
+            SCHEMA.field_with_name(name).is_ok()
+                && !block.absent.iter().any(|absent| absent == name)
+        };
+        for column in self.metadata.metadata().row_group(index).columns() {
+            let path = column.column_path().parts();
+            if !path.first().is_some_and(|name| wanted(name)) {
+                continue;
+            }
+            let (start, length) = column.byte_range();
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let chunk = window
+                .get_bytes(start, length)
+                .map_err(|error| error.to_string())?;
+            pages::check(&chunk, block.rows)?;
+        }
         let schema = self.metadata.parquet_schema();
         let fields = schema.root_schema().get_fields().iter().enumerate();
-        let known = fields
-            .filter(|(_, field)| SCHEMA.field_with_name(field.name()).is_ok())
+        let wanted = fields
+            .filter(|(_, field)| wanted(field.name()))
             .map(|(index, _)| index);
         ParquetRecordBatchReaderBuilder::new_with_metadata(window, self.metadata.clone())
-            .with_projection(ProjectionMask::roots(schema, known))
+            .with_projection(ProjectionMask::roots(schema, wanted))
             .with_row_groups(vec![index])
             .with_batch_size(BATCH_ROWS)
             .build()
@@ -217,8 +234,12 @@ fn parse_footer(footer: &[u8]) -> Result<(ArrowReaderMetadata, Vec<Block>), Stri
     }
     let blocks = value(&metadata, BLOCKS_KEY).ok_or("the footer lists no blocks")?;
     let blocks: Vec<Block> = serde_json::from_str(blocks).map_err(|error| error.to_string())?;
-    if blocks.len() != metadata.num_row_groups() {
-        return Err("the footer's list of blocks is not whole".to_owned());
+    let row_groups = metadata.row_groups();
+    let same = |(block, group): (&Block, &RowGroupMetaData)| {
+        i64::try_from(block.rows) == Ok(group.num_rows()) && block.rows <= BLOCK_ROWS as u64
+    };
+    if blocks.len() != row_groups.len() || !blocks.iter().zip(row_groups).all(same) {
+        return Err("the footer's list of blocks is wrong".to_owned());
     }
     // Text columns as dictionaries, so that each text is allocated once and not once a row.
     let metadata = Arc::new(metadata);

@@ -65,6 +65,7 @@ pub struct Words {
     dictionary: Dictionary,
     /// Texts met lately, by address; kept alive here, so that an address means one text.
     recent: [Option<(Arc<str>, i32)>; RECENT],
+    recent_name: Option<(&'static str, i32)>,
 }
 
 const RECENT: usize = 16;
@@ -82,6 +83,15 @@ impl Words {
         if let Some(recent) = self.recent.get_mut(slot) {
             *recent = Some((Arc::clone(text), key));
         }
+        self.keys.append_value(key);
+    }
+
+    pub fn push_name(&mut self, name: &'static str) {
+        let key = match self.recent_name {
+            Some((known, key)) if std::ptr::eq(known, name) => key,
+            _ => self.dictionary.key(name),
+        };
+        self.recent_name = Some((name, key));
         self.keys.append_value(key);
     }
 

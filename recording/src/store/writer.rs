@@ -190,12 +190,12 @@ impl Writer {
         }
         self.failed = true;
         self.rows += self.waiting.rows();
-        self.bytes += self.waiting.bytes();
         let batch = self
             .waiting
             .finish()
             .map_err(StoreError::encode(self.open.path()))?;
         self.open.write(&batch)?;
+        self.bytes += batch.get_array_memory_size();
         self.batches.push(batch);
         self.failed = false;
         Ok(())

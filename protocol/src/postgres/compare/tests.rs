@@ -229,6 +229,33 @@ fn the_same_value_in_another_type_is_the_same() {
 }
 
 #[test]
+fn columns_told_on_one_side_serve_both() {
+    let values = |bytes: [i32; 2]| {
+        let [a, b] = bytes.map(i32::to_be_bytes);
+        server()
+            .raw_row(&[Some(&a)])
+            .raw_row(&[Some(&b)])
+            .complete("SELECT 2")
+    };
+    let mut old = values([1, 2]).answer("select n from t", 1 << 20);
+    old.response.as_mut().unwrap().columns = Some("n:23:1".into());
+    let new = |bytes| values(bytes).answer("select n from t", 1 << 20);
+    assert!(compare(&old, &new([2, 1])).is_empty());
+    let differences = compare(&old, &new([3, 1]));
+    let [difference] = differences.as_slice() else {
+        panic!("{differences:?}");
+    };
+    assert_eq!(
+        (
+            &*difference.place,
+            &*difference.expected,
+            &*difference.observed
+        ),
+        ("row 2, column n", "2", "3")
+    );
+}
+
+#[test]
 fn order_matters_where_it_is_promised() {
     let (up, down) = (|| numbers(&["1", "2", "3"]), || numbers(&["3", "2", "1"]));
     assert!(differences("select n from t", up(), down()).is_empty());

@@ -9,7 +9,6 @@ mod understand;
 mod unit;
 
 #[cfg(test)]
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -295,6 +294,7 @@ impl border::Decoder for Decoder {
             self.join_mid_stream();
             return;
         }
+        self.guessed = true;
         let stream = match from {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,

@@ -369,7 +369,10 @@ impl Session {
         self.server_idle = false;
         self.server_place = Place::Unknown;
         match self.waiting.front_mut() {
-            Some(unit) if self.owed == 0 => unit.notes.add(Notes::RESPONSE_GAP),
+            Some(unit) if self.owed == 0 => {
+                unit.notes.add(Notes::RESPONSE_GAP);
+                unit.assembler.lost();
+            }
             _ => {}
         }
         if self.waiting.len() > 1 || self.owed > 0 {

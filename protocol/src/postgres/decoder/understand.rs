@@ -25,7 +25,10 @@ impl Unit {
             Frame::Whole { bytes, .. } => bytes,
             Frame::Part {
                 tag: b'B', bytes, ..
-            } => return self.bind_large(bytes, statements),
+            } => {
+                self.bind_large(bytes, statements);
+                return Ok(());
+            }
             Frame::Part { tag: b'P', .. } | Frame::Damaged { tag: b'P', .. } => {
                 self.notes.add(Notes::UNKNOWN_STATEMENT);
                 self.steps.push(name_step(b"", None));
@@ -109,13 +112,11 @@ impl Unit {
     }
 
     /// A Bind beyond the cap: what it binds stands at its beginning.
-    fn bind_large(&mut self, bytes: &[u8], statements: &mut Statements) -> Result<(), ReadError> {
-        let mut reader = Reader::new(bytes);
-        reader.bytes(HEAD_LEN, "Bind")?;
-        let portal = reader.string("Bind.portal")?;
-        let statement = reader.string("Bind.statement")?;
+    fn bind_large(&mut self, bytes: &[u8], statements: &mut Statements) {
+        let mut reader = Reader::new(bytes.get(HEAD_LEN..).unwrap_or_default());
+        let portal = reader.string("Bind.portal").unwrap_or_default();
+        let statement = reader.string("Bind.statement").unwrap_or_default();
         self.bind(portal, statement, Formats::default(), statements);
-        Ok(())
     }
 
     fn bind(

@@ -7,6 +7,9 @@ const MAX_LEN: u32 = 0x3fff_ffff;
 const MAX_STARTUP_LEN: u32 = 10_000;
 /// A head, and a little more.
 const MIN_CAP: usize = 64;
+/// The first part of a long message has so many bytes, or the cap if that is less: names that stand
+/// at its beginning are in it.
+const FIRST_PART: usize = 4 << 10;
 /// A carry buffer that grew beyond this is given back after use.
 const KEEP_CAPACITY: usize = 16 << 10;
 
@@ -154,7 +157,11 @@ impl Framer {
         };
         let tag = head.tag;
         if head.len > self.cap {
-            self.fill(input, self.cap.max(head_len));
+            let first_part = self.cap.min(FIRST_PART);
+            self.fill(input, first_part);
+            if self.carry.len() < first_part {
+                return Ok(None);
+            }
             let left = (head.len - self.carry.len()) as u64;
             self.mode = Mode::Parts { tag, left };
             self.delivered = true;

@@ -1,0 +1,465 @@
+use insta::assert_snapshot;
+
+use super::*;
+
+fn all(parts: &[Vec<u8>]) -> Vec<u8> {
+    parts.concat()
+}
+
+#[test]
+fn a_simple_query_with_several_statements() {
+    assert_snapshot!(session(&[
+        C(client::query("select 1; update t set a = 'x'; ;")),
+        S(all(&[
+            server::columns(&[("odd,na:me", 23, 0)]),
+            server::row(&[Some(b"1")]),
+            server::complete("SELECT 1"),
+            server::notice("slow"),
+            server::complete("UPDATE 3"),
+            server::ready(b'I'),
+        ])),
+        C(client::query("")),
+        S(all(&[server::plain(b'I'), server::ready(b'I')])),
+        C(client::query("begin; select nonsense; select 2")),
+        S(all(&[
+            server::complete("BEGIN"),
+            server::error("ERROR", "42703", "no column nonsense"),
+            server::ready(b'E'),
+        ])),
+        C(client::terminate()),
+    ]));
+}
+
+#[test]
+fn times_and_bytes_are_those_of_the_wire() {
+    let query = client::query("select 1");
+    let answer = one_row();
+    let (head, tail) = answer.split_at(7);
+    let (start, end) = query.split_at(3);
+    let steps = [
+        login(),
+        vec![
+            C(start.to_vec()),
+            C(end.to_vec()),
+            S(head.to_vec()),
+            S(tail.to_vec()),
+        ],
+    ]
+    .concat();
+    let (rows, _) = rows_of(false, &steps);
+    let row = &rows[1];
+    assert_eq!(row.request.bytes, query);
+    assert_eq!(row.request.wire_len, query.len() as u64);
+    assert_eq!((row.started_at.0, row.request.last_byte_at.0), (30, 40));
+    let response = row.response.as_ref().unwrap();
+    assert_eq!(
+        (response.first_byte_at.0, response.last_byte_at.0),
+        (50, 60)
+    );
+    assert_eq!(response.body, answer);
+}
+
+#[test]
+fn prepared_once_and_executed_by_name() {
+    let prepare = all(&[
+        client::parse("s1", "select a, b from t where id = $1 and x = 5", &[]),
+        client::describe(b'S', "s1"),
+        client::sync(),
+    ]);
+    let execute = |formats: &[u16]| {
+        all(&[
+            client::bind("", "s1", &[1], &[Some(&[0, 0, 0, 1])], formats),
+            client::execute("", 0),
+            client::sync(),
+        ])
+    };
+    let answer = all(&[
+        server::plain(b'2'),
+        server::row(&[Some(b"1"), None]),
+        server::complete("SELECT 1"),
+        server::ready(b'I'),
+    ]);
+    assert_snapshot!(session(&[
+        C(prepare),
+        S(all(&[
+            server::plain(b'1'),
+            server::types(&[23]),
+            server::columns(&[("a", 23, 0), ("b", 25, 0)]),
+            server::ready(b'I'),
+        ])),
+        C(execute(&[1])),
+        S(answer.clone()),
+        C(execute(&[0, 1])),
+        S(answer),
+        C(all(&[client::close(b'S', "s1"), client::sync()])),
+        S(all(&[server::plain(b'3'), server::ready(b'I')])),
+        C(execute(&[])),
+        S(all(&[
+            server::error("ERROR", "26000", "no such statement"),
+            server::ready(b'I'),
+        ])),
+    ]));
+}
+
+#[test]
+fn unnamed_statements_flush_and_row_limits() {
+    assert_snapshot!(session(&[
+        C(all(&[
+            client::parse("", "select $1", &[25]),
+            client::describe(b'S', ""),
+            client::flush(),
+        ])),
+        S(all(&[
+            server::plain(b'1'),
+            server::types(&[25]),
+            server::columns(&[("c", 25, 0)]),
+        ])),
+        C(all(&[
+            client::bind("p", "", &[], &[Some(b"x")], &[1]),
+            client::execute("p", 1),
+            client::execute("p", 1),
+            client::close(b'P', "p"),
+            client::sync(),
+        ])),
+        S(all(&[
+            server::plain(b'2'),
+            server::row(&[Some(b"x")]),
+            server::plain(b's'),
+            server::complete("SELECT 0"),
+            server::plain(b'3'),
+            server::ready(b'I'),
+        ])),
+    ]));
+}
+
+#[test]
+fn an_error_skips_to_the_sync_and_takes_back_what_was_not_done() {
+    let bind = |name| {
+        all(&[
+            client::bind("", name, &[], &[], &[]),
+            client::execute("", 0),
+        ])
+    };
+    let done = all(&[
+        server::plain(b'2'),
+        server::complete("SELECT 0"),
+        server::ready(b'I'),
+    ]);
+    assert_snapshot!(session(&[
+        C(all(&[
+            client::parse("a", "select 'first'", &[]),
+            client::sync()
+        ])),
+        S(all(&[server::plain(b'1'), server::ready(b'I')])),
+        C(all(&[
+            client::parse("a", "select second", &[]),
+            bind("a"),
+            client::sync(),
+        ])),
+        S(all(&[
+            server::error("ERROR", "42P05", "a exists"),
+            server::ready(b'I'),
+        ])),
+        C(all(&[bind("a"), client::sync()])),
+        S(done),
+    ]));
+}
+
+#[test]
+fn pipelined_requests_pair_in_order() {
+    let unit = |text| {
+        all(&[
+            client::parse("", text, &[]),
+            client::bind("", "", &[], &[], &[]),
+            client::describe(b'P', ""),
+            client::execute("", 0),
+            client::sync(),
+        ])
+    };
+    let answer = |value: &[u8]| {
+        all(&[
+            server::plain(b'1'),
+            server::plain(b'2'),
+            server::columns(&[("n", 23, 0)]),
+            server::row(&[Some(value)]),
+            server::complete("SELECT 1"),
+            server::ready(b'I'),
+        ])
+    };
+    assert_snapshot!(session(&[
+        C(all(&[
+            unit("select 1"),
+            unit("select nonsense"),
+            unit("select a")
+        ])),
+        S(answer(b"1")),
+        C(client::query("select b")),
+        S(all(&[
+            server::error("ERROR", "42703", "nonsense"),
+            server::ready(b'I'),
+            answer(b"2"),
+            one_row(),
+        ])),
+    ]));
+}
+
+#[test]
+fn several_executions_in_one_unit() {
+    assert_snapshot!(session(&[
+        C(all(&[
+            client::parse("i", "insert into t values ($1)", &[23]),
+            client::bind("", "i", &[], &[Some(b"1")], &[]),
+            client::execute("", 0),
+            client::bind("", "i", &[], &[Some(b"2")], &[]),
+            client::execute("", 0),
+            client::parse("", "select 1", &[]),
+            client::bind("", "", &[], &[], &[]),
+            client::execute("", 0),
+            client::sync(),
+        ])),
+        S(all(&[
+            server::plain(b'1'),
+            server::plain(b'2'),
+            server::complete("INSERT 0 1"),
+            server::plain(b'2'),
+            server::complete("INSERT 0 1"),
+            server::plain(b'1'),
+            server::plain(b'2'),
+            server::row(&[Some(b"1")]),
+            server::complete("SELECT 1"),
+            server::ready(b'T'),
+        ])),
+    ]));
+}
+
+#[test]
+fn function_calls() {
+    assert_snapshot!(session(&[
+        C(client::function_call(42)),
+        S(all(&[server::function_result(b"7"), server::ready(b'I')])),
+    ]));
+}
+
+#[test]
+fn copy_in_and_out_by_simple_query() {
+    assert_snapshot!(session(&[
+        C(client::query("copy t from stdin")),
+        S(server::copy(b'G')),
+        C(all(&[
+            client::copy_data(b"1\n"),
+            client::copy_data(b"2\n"),
+            client::copy_done(),
+        ])),
+        S(all(&[server::complete("COPY 2"), server::ready(b'I')])),
+        C(client::query("copy t to stdout")),
+        S(all(&[
+            server::copy(b'H'),
+            server::copy_data(b"1\n"),
+            server::copy_data(b"2\n"),
+            server::plain(b'c'),
+            server::complete("COPY 2"),
+            server::ready(b'I'),
+        ])),
+        C(client::query("copy t from stdin")),
+        S(server::copy(b'G')),
+        C(client::copy_fail("changed my mind")),
+        S(all(&[
+            server::error("ERROR", "57014", "COPY from stdin failed"),
+            server::ready(b'I'),
+        ])),
+    ]));
+}
+
+#[test]
+fn copy_in_by_extended_query_goes_on_to_the_second_sync() {
+    let open = all(&[
+        client::parse("", "copy t from stdin", &[]),
+        client::bind("", "", &[], &[], &[]),
+        client::describe(b'P', ""),
+        client::execute("", 0),
+        client::sync(),
+    ]);
+    let data = all(&[
+        client::copy_data(b"1\n"),
+        client::copy_done(),
+        client::sync(),
+    ]);
+    let steps = [
+        C(open.clone()),
+        S(all(&[
+            server::plain(b'1'),
+            server::plain(b'2'),
+            server::plain(b'n'),
+            server::copy(b'G'),
+        ])),
+        C(data.clone()),
+        S(all(&[server::complete("COPY 1"), server::ready(b'I')])),
+        C(client::query("select 1")),
+        S(one_row()),
+    ];
+    assert_snapshot!(session(&steps));
+    let (rows, _) = rows_of(false, &[login(), steps.to_vec()].concat());
+    assert_eq!(rows[1].request.bytes, all(&[open, data]));
+}
+
+#[test]
+fn data_for_a_broken_copy_is_no_request() {
+    assert_snapshot!(session(&[
+        C(client::query("copy t from stdin")),
+        S(server::copy(b'G')),
+        C(client::copy_data(b"junk\n")),
+        S(all(&[
+            server::error("ERROR", "22P02", "junk"),
+            server::ready(b'I'),
+        ])),
+        C(all(&[client::copy_data(b"1\n"), client::copy_done()])),
+        C(client::query("select 1")),
+        S(one_row()),
+    ]));
+}
+
+#[test]
+fn replication_is_passed_over() {
+    assert_snapshot!(session(&[
+        C(client::query("START_REPLICATION SLOT s LOGICAL 0/0")),
+        S(server::copy(b'W')),
+        S(server::copy_data(&[b'w'; 40])),
+        C(client::copy_data(&[b'r'; 34])),
+        S(server::copy_data(&[b'k'; 18])),
+        C(client::copy_done()),
+        S(all(&[
+            server::plain(b'c'),
+            server::complete("COPY 0"),
+            server::ready(b'I'),
+        ])),
+    ]));
+}
+
+#[test]
+fn what_nobody_asked_for_stands_at_the_close() {
+    let notification = server::notification("jobs");
+    let steps = [
+        S(server::parameter("TimeZone", "UTC")),
+        C(client::query("select 1")),
+        S(all(&[notification.clone(), one_row()])),
+        S(notification),
+        S(server::error("FATAL", "57P01", "administrator command")),
+    ];
+    assert_snapshot!(session(&steps));
+}
+
+#[test]
+fn a_fatal_error_ends_the_session() {
+    assert_snapshot!(session(&[
+        C(all(&[client::query("select 1"), client::query("select 2")])),
+        S(server::error("FATAL", "57P01", "administrator command")),
+    ]));
+}
+
+#[test]
+fn deallocated_names_are_forgotten() {
+    let prepare = |name| all(&[client::parse(name, "select 1", &[]), client::sync()]);
+    let execute = |name| {
+        all(&[
+            client::bind("", name, &[], &[], &[]),
+            client::execute("", 0),
+            client::sync(),
+        ])
+    };
+    let prepared = all(&[server::plain(b'1'), server::ready(b'I')]);
+    let unknown = all(&[
+        server::error("ERROR", "26000", "no such statement"),
+        server::ready(b'I'),
+    ]);
+    let done = |tag| all(&[server::complete(tag), server::ready(b'I')]);
+    assert_snapshot!(session(&[
+        C(prepare("a")),
+        S(prepared.clone()),
+        C(prepare("b")),
+        S(prepared),
+        C(client::query("DEALLOCATE \"a\"")),
+        S(done("DEALLOCATE")),
+        C(execute("a")),
+        S(unknown.clone()),
+        C(client::query("DISCARD ALL")),
+        S(done("DISCARD ALL")),
+        C(execute("b")),
+        S(unknown),
+    ]));
+}
+
+#[test]
+fn passwords_in_statements_are_blanked() {
+    let text = "ALTER ROLE ann PASSWORD 'hush-hush'; SELECT 'loud'";
+    let steps = [
+        C(client::query(text)),
+        S(all(&[server::complete("ALTER ROLE"), one_row()])),
+        C(all(&[client::parse("", text, &[]), client::sync()])),
+        S(all(&[server::plain(b'1'), server::ready(b'I')])),
+    ];
+    assert_snapshot!(session(&steps));
+    let (rows, _) = rows_of(false, &[login(), steps.to_vec()].concat());
+    let kept = text.replace("hush-hush", "*********");
+    assert_eq!(rows[1].request.bytes, client::query(&kept));
+    assert!(!format!("{rows:?}").contains("hush"));
+}
+
+#[test]
+fn rows_are_digested_in_order_and_in_any() {
+    let answer = |values: [&[u8]; 2]| {
+        let mut out = Vec::new();
+        values
+            .iter()
+            .for_each(|value| out.extend(server::row(&[Some(value)])));
+        all(&[out, server::complete("SELECT 2"), server::ready(b'I')])
+    };
+    let long = [b'x'; 100_000];
+    let digests = |values| {
+        let steps = [
+            login(),
+            vec![C(client::query("select a")), S(answer(values))],
+        ]
+        .concat();
+        let (whole, _) = rows_of(false, &steps);
+        let parts = in_chunks(&steps, |_| 7_001);
+        let response = whole[1].response.clone().unwrap();
+        assert_eq!(Some(&response), parts[1].response.as_ref());
+        (response.rows_digest, response.rows_digest_unordered)
+    };
+    let there = digests([b"1", &long]);
+    let back = digests([&long, b"1"]);
+    let other = digests([b"1", b"1"]);
+    assert_ne!(there.0, back.0);
+    assert_eq!(there.1, back.1);
+    assert_ne!(there.1, other.1);
+}
+
+#[test]
+fn long_requests_and_responses_are_cut() {
+    let text = format!("select '{}'", "x".repeat(10_000));
+    let steps = [
+        login(),
+        vec![
+            C(client::query(&text)),
+            S(all(&[
+                server::row(&[Some(&[1; 10_000])]),
+                server::complete("SELECT 1"),
+                server::ready(b'I'),
+            ])),
+        ],
+    ]
+    .concat();
+    for rows in [rows_of(false, &steps).0, in_chunks(&steps, |_| 1_000)] {
+        let row = &rows[1];
+        assert_eq!(row.request.bytes.len(), LIMITS.request);
+        assert_eq!(row.request.wire_len, 10_015);
+        assert_eq!(row.notes.to_string(), "request-cut");
+        assert_eq!(
+            row.request.statement.as_ref().unwrap().text.as_ref(),
+            "select ?"
+        );
+        let response = row.response.as_ref().unwrap();
+        assert_eq!((response.rows, response.body.len()), (1, LIMITS.body));
+        assert_eq!(response.wire_len, 10_011 + 14 + 6);
+    }
+}

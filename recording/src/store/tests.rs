@@ -1,0 +1,380 @@
+//! What is written comes back, in order, exactly once: whole, crashed at any step, or damaged.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tempfile::{TempDir, tempdir};
+
+use super::error::StoreError;
+use super::files::{open_name, sealed_name};
+use super::open::whole_batches;
+use super::testing::{exchanges, plain};
+use super::{Recording, Writer, WriterOptions};
+use crate::{ContentKind, Exchange, Manifest, Timestamp};
+
+fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
+    WriterOptions {
+        flush_rows,
+        rotate_rows,
+        ..WriterOptions::default()
+    }
+}
+
+fn create(dir: &Path, options: WriterOptions) -> Writer {
+    let manifest = Manifest::new(ContentKind::Recording, Timestamp(1));
+    Writer::create(dir, manifest, options).unwrap()
+}
+
+/// A finished recording, and where it is.
+fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let mut writer = create(&dir, options);
+    for row in rows {
+        writer.push(row.clone()).unwrap();
+    }
+    writer.finish().unwrap();
+    (parent, dir)
+}
+
+/// A recording whose writer stopped dead with all rows in the open segment.
+fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let mut writer = create(&dir, options(flush_rows, usize::MAX));
+    for row in rows {
+        writer.push(row.clone()).unwrap();
+    }
+    (parent, dir)
+}
+
+fn read(dir: &Path) -> (Vec<Exchange>, Vec<String>) {
+    let recording = Recording::open(dir).unwrap();
+    let rows = recording.rows().unwrap().collect::<Result<_, _>>().unwrap();
+    (rows, recording.left_out())
+}
+
+fn in_order(mut rows: Vec<Exchange>) -> Vec<Exchange> {
+    rows.sort_by_key(Exchange::order);
+    rows
+}
+
+fn plain_rows(count: u32) -> Vec<Exchange> {
+    (0..count)
+        .map(|seq| plain(u64::from(seq % 3), seq, i64::from(seq) * 10))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn rows_come_back_in_order(
+        rows in exchanges(60),
+        flush_rows in 1..9_usize,
+        rotate_rows in 12..40_usize,
+    ) {
+        let (_parent, dir) = written(&rows, options(flush_rows, rotate_rows));
+        prop_assert_eq!(read(&dir), (in_order(rows), Vec::new()));
+    }
+
+    #[test]
+    fn unsealed_rows_come_back_up_to_the_last_flush(
+        mut rows in exchanges(60),
+        flush_rows in 1..9_usize,
+    ) {
+        let (_parent, dir) = open(&rows, flush_rows);
+        rows.truncate(rows.len() / flush_rows * flush_rows);
+        prop_assert_eq!(read(&dir), (in_order(rows), Vec::new()));
+    }
+
+    #[test]
+    fn a_changed_byte_of_a_sealed_segment_is_noticed(
+        rows in exchanges(40),
+        at: prop::sample::Index,
+        with in 1..=255_u8,
+    ) {
+        prop_assume!(!rows.is_empty());
+        let (_parent, dir) = written(&rows, options(8, usize::MAX));
+        change(&dir.join(sealed_name(0)), at, with);
+        prop_assert!(intact_or_told(&dir, rows));
+    }
+
+    #[test]
+    fn a_changed_byte_of_an_open_segment_is_noticed(
+        rows in exchanges(40),
+        at: prop::sample::Index,
+        with in 1..=255_u8,
+    ) {
+        prop_assume!(!rows.is_empty());
+        let (_parent, dir) = open(&rows, 1);
+        change(&dir.join(open_name(0)), at, with);
+        prop_assert!(intact_or_told(&dir, rows));
+    }
+
+    #[test]
+    fn a_changed_byte_without_checksums_does_no_harm(
+        rows in exchanges(20),
+        at: prop::sample::Index,
+        with in 1..=255_u8,
+    ) {
+        prop_assume!(!rows.is_empty());
+        let (_parent, dir) = written(&rows, options(8, usize::MAX));
+        let path = dir.join(sealed_name(0));
+        change(&path, at, with);
+        fs::remove_file(dir.join("manifest.json")).unwrap();
+        if let Ok(recording) = Recording::open(&dir) {
+            recording.rows().unwrap().for_each(drop);
+        }
+    }
+}
+
+fn change(path: &Path, at: prop::sample::Index, with: u8) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = at.index(bytes.len());
+    bytes[at] ^= with;
+    fs::write(path, bytes).unwrap();
+}
+
+fn intact_or_told(dir: &Path, rows: Vec<Exchange>) -> bool {
+    let (read, left_out) = read(dir);
+    let rows = in_order(rows);
+    if left_out.is_empty() {
+        return read == rows;
+    }
+    read.iter().all(|row| rows.contains(row))
+}
+
+#[test]
+fn a_torn_open_segment_gives_its_whole_batches() {
+    let rows = plain_rows(4);
+    let (_parent, dir) = open(&rows, 2);
+    let path = dir.join(open_name(0));
+    let bytes = fs::read(&path).unwrap();
+    let ends = whole_batches(&bytes);
+    assert_eq!(ends.len(), 2);
+    for end in 0..=bytes.len() {
+        let whole = ends.iter().filter(|whole| **whole <= end).count();
+        assert_eq!(whole_batches(&bytes[..end]), ends[..whole], "at {end}");
+    }
+    let near = ends.iter().flat_map(|end| [end - 1, *end, end + 1]);
+    for end in near.filter(|end| *end <= bytes.len()) {
+        fs::write(&path, &bytes[..end]).unwrap();
+        let whole = ends.iter().filter(|whole| **whole <= end).count();
+        let (read, left_out) = read(&dir);
+        assert_eq!(read, rows[..2 * whole], "at {end}");
+        assert_eq!(left_out.is_empty(), ends.contains(&end), "at {end}");
+    }
+}
+
+#[test]
+fn what_is_torn_off_is_told() {
+    let rows = plain_rows(4);
+    let (_parent, dir) = open(&rows, 2);
+    let path = dir.join(open_name(0));
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let (read, left_out) = read(&dir);
+    assert_eq!(read, rows[..2]);
+    assert_eq!(left_out.len(), 1);
+    assert!(
+        left_out[0].starts_with("open-00000.arrows: the last ")
+            && left_out[0].ends_with(": not a whole batch"),
+        "{}",
+        left_out[0]
+    );
+}
+
+#[test]
+fn each_state_that_a_crash_can_leave_reads_once() {
+    let rows = plain_rows(10);
+    let (parent, before) = open(&rows, 2);
+    let (_parent, after) = written(&rows, options(2, usize::MAX));
+    let state = |name: &str, files: &[(&Path, String)]| {
+        let dir = parent.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        for (from, file) in files {
+            fs::copy(from.join(file), dir.join(file)).unwrap();
+        }
+        dir
+    };
+    let manifest = || "manifest.json".to_owned();
+    let before = before.as_path();
+    let after = after.as_path();
+
+    let aside = state("aside", &[(before, manifest()), (before, open_name(0))]);
+    let half = &fs::read(after.join(sealed_name(0))).unwrap()[..100];
+    fs::write(aside.join("requests-00000.parquet.part"), half).unwrap();
+    let renamed = state(
+        "renamed",
+        &[
+            (before, manifest()),
+            (before, open_name(0)),
+            (after, sealed_name(0)),
+        ],
+    );
+    let named = state(
+        "named",
+        &[
+            (after, manifest()),
+            (before, open_name(0)),
+            (after, sealed_name(0)),
+        ],
+    );
+    let removed = state("removed", &[(after, manifest()), (after, sealed_name(0))]);
+    for dir in [aside, renamed, named, removed] {
+        assert_eq!(read(&dir), (rows.clone(), Vec::new()), "{}", dir.display());
+    }
+
+    let bare = state("bare", &[(after, sealed_name(0))]);
+    let (read, left_out) = read(&bare);
+    assert_eq!(read, rows);
+    assert_eq!(left_out.len(), 1);
+}
+
+#[test]
+fn at_creation_there_is_a_manifest_before_there_are_rows() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    drop(create(&dir, WriterOptions::default()));
+    let recording = Recording::open(&dir).unwrap();
+    assert!(!recording.manifest().complete);
+    assert_eq!(recording.rows().unwrap().count(), 0);
+}
+
+#[test]
+fn a_damaged_block_costs_its_rows_only() {
+    let (_parent, dir) = written(&plain_rows(100_000), WriterOptions::default());
+    let path = dir.join(sealed_name(0));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1_000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let (read, left_out) = read(&dir);
+    assert_eq!(read.len(), 100_000 - 65_536);
+    assert_eq!(left_out.len(), 1);
+    assert!(
+        left_out[0].starts_with("requests-00000.parquet: block at offset 4 of "),
+        "{}",
+        left_out[0]
+    );
+}
+
+#[test]
+fn a_missing_or_cut_segment_is_told() {
+    let (_parent, dir) = written(&plain_rows(30), options(10, 10));
+    fs::remove_file(dir.join(sealed_name(0))).unwrap();
+    let path = dir.join(sealed_name(1));
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+    let (read, left_out) = read(&dir);
+    assert_eq!(read, plain_rows(30)[20..]);
+    assert_eq!(
+        left_out,
+        [
+            "requests-00000.parquet: it is missing, with 10 rows",
+            "requests-00001.parquet: the file is cut, or no Parquet",
+        ]
+    );
+}
+
+#[test]
+fn files_are_for_their_owner_only() {
+    let (_parent, dir) = written(&plain_rows(3), WriterOptions::default());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&dir).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(mode(&entry.path()), 0o600);
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["manifest.json", "requests-00000.parquet"]);
+}
+
+#[test]
+fn links_are_not_followed() {
+    let (parent, dir) = written(&plain_rows(3), WriterOptions::default());
+    let target = parent.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let link = parent.path().join("link");
+    symlink(&target, &link).unwrap();
+    let manifest = Manifest::new(ContentKind::Recording, Timestamp(1));
+    let error = Writer::create(&link, manifest, WriterOptions::default()).unwrap_err();
+    assert!(matches!(error, StoreError::NotADirectory(_)), "{error}");
+
+    let moved = parent.path().join("moved.parquet");
+    fs::rename(dir.join(sealed_name(0)), &moved).unwrap();
+    symlink(&moved, dir.join(sealed_name(0))).unwrap();
+    let recording = Recording::open(&dir).unwrap();
+    let rows: Vec<_> = recording.rows().unwrap().collect();
+    assert!(matches!(rows[..], [Err(StoreError::Io { .. })]));
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let (_parent, dir) = written(&plain_rows(3), WriterOptions::default());
+    let manifest = Manifest::new(ContentKind::Recording, Timestamp(1));
+    let error = Writer::create(&dir, manifest, WriterOptions::default()).unwrap_err();
+    assert!(matches!(error, StoreError::NotEmpty(_)), "{error}");
+}
+
+#[test]
+fn what_is_no_recording_or_too_new_is_refused() {
+    let parent = tempdir().unwrap();
+    let error = Recording::open(parent.path()).unwrap_err();
+    assert!(matches!(error, StoreError::NotARecording(_)), "{error}");
+
+    let manifest = parent.path().join("manifest.json");
+    fs::write(&manifest, r#"{"format": 2, "of": "tomorrow"}"#).unwrap();
+    let error = Recording::open(parent.path()).unwrap_err();
+    assert!(
+        matches!(error, StoreError::TooNew { format: 2, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn ticks_flush_and_rotate() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let mut writer = create(
+        &dir,
+        WriterOptions {
+            rotate_after: Some(Duration::from_secs(60)),
+            ..WriterOptions::default()
+        },
+    );
+    let start = Instant::now();
+    let rows = plain_rows(2);
+    writer.tick(start).unwrap();
+    writer.push(rows[0].clone()).unwrap();
+    writer.tick(start + Duration::from_millis(400)).unwrap();
+    assert_eq!(read(&dir).0, []);
+    writer.tick(start + Duration::from_millis(500)).unwrap();
+    assert_eq!(read(&dir).0, rows[..1]);
+    writer.push(rows[1].clone()).unwrap();
+    writer.tick(start + Duration::from_secs(61)).unwrap();
+    assert!(dir.join(open_name(1)).exists());
+    assert_eq!(read(&dir).0, rows);
+    assert_eq!(writer.finish().unwrap().segments.len(), 1);
+    assert_eq!(read(&dir).0, rows);
+}
+
+/// A request of an hour ends in a late segment, and comes first.
+#[test]
+fn late_rows_have_blocks_of_their_own() {
+    let mut rows = plain_rows(40);
+    let long = plain(9, 0, -5);
+    rows.push(long.clone());
+    let (_parent, dir) = written(&rows, options(4, 20));
+    let recording = Recording::open(&dir).unwrap();
+    let segments = &recording.manifest().segments;
+    let rows_of: Vec<u64> = segments.iter().map(|segment| segment.rows).collect();
+    assert_eq!(rows_of, [20, 20, 1]);
+    assert_eq!(segments[2].first, Timestamp(-5));
+    assert_eq!(read(&dir).0[0], long);
+}

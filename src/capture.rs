@@ -1,0 +1,191 @@
+//! `rehearsal capture`: packets to a recording.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::capture::{Options, Ports, Progress, Source};
+use anyhow::{Context, Result};
+use clap::ArgGroup;
+use indicatif::{ProgressBar, ProgressStyle};
+use protocol::Protocol;
+use recording::Ledger;
+
+use crate::{Exit, interrupt};
+
+/// Record traffic from the wire, or from a capture file.
+///
+/// Live capture needs CAP_NET_RAW (root, or `setcap cap_net_raw+ep rehearsal`). It listens; it never
+/// stands between client and server. Stop it with Ctrl-C or SIGTERM: what the kernel still holds is
+/// written before it ends. The recording is readable while it grows, and up to the last second after
+/// a crash.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("source").required(true))]
+pub struct Args {
+    /// Network interface to listen on.
+    #[arg(short, long, group = "source", value_name = "NAME")]
+    interface: Option<String>,
+
+    /// Read a capture file (pcap or pcapng, also gz or zst) instead; - is standard input.
+    #[arg(long, group = "source", value_name = "FILE")]
+    read: Option<PathBuf>,
+
+    /// Port of the server, and what is spoken there where the port does not tell: 5432,
+    /// postgres:6543. May be given several times.
+    #[arg(short, long = "port", required = true, value_name = "[PROTOCOL:]PORT", value_parser = port)]
+    ports: Vec<(u16, &'static dyn Protocol)>,
+
+    /// Where the recording goes: a folder that does not exist yet.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// Stop after this time, such as 30m or 24h.
+    #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
+    duration: Option<Duration>,
+
+    /// How much of each response to keep, so that differences can be shown row by row; 0 for none.
+    #[arg(long, default_value = "64KiB", value_parser = crate::units::size, value_name = "SIZE")]
+    body_limit: u64,
+
+    /// The kernel's buffer: enlarge it where packets are dropped.
+    #[arg(long, default_value = "64MiB", value_parser = crate::units::size, value_name = "SIZE")]
+    buffer_size: u64,
+
+    /// No progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// A port that is no protocol's own is taken for the first protocol's.
+fn port(text: &str) -> Result<(u16, &'static dyn Protocol), String> {
+    let (name, number) = match text.split_once(':') {
+        Some((name, number)) => (Some(name), number),
+        None => (None, text),
+    };
+    let port: u16 = number
+        .parse()
+        .map_err(|_| format!("{number:?} is not a port"))?;
+    let known = protocol::registry();
+    let protocol = match name {
+        Some(name) => known.iter().find(|protocol| protocol.name() == name),
+        None => known
+            .iter()
+            .find(|protocol| protocol.default_port() == port)
+            .or(known.first()),
+    };
+    let names = known.iter().map(|protocol| protocol.name());
+    protocol.map(|protocol| (port, *protocol)).ok_or_else(|| {
+        format!(
+            "the protocol is one of: {}",
+            names.collect::<Vec<_>>().join(", ")
+        )
+    })
+}
+
+pub fn run(args: Args) -> Result<Exit> {
+    let source = match (args.interface, args.read) {
+        (Some(name), _) => Source::Interface(name),
+        (None, Some(file)) if file == Path::new("-") => Source::Input,
+        (None, file) => Source::File(file.unwrap_or_default()),
+    };
+    let mut options = Options::new(vec![source], Ports::new(args.ports));
+    options.limits.body = usize::try_from(args.body_limit).unwrap_or(usize::MAX);
+    options.live.buffer = u32::try_from(args.buffer_size)
+        .ok()
+        .filter(|size| i32::try_from(*size).is_ok())
+        .context("--buffer-size must be below 2GiB")?;
+    options.duration = args.duration;
+    let stop = interrupt::flag()?;
+    let display = Display::new(args.quiet);
+    let summary = capture(&options, &args.output, &stop, &display)?;
+    display.finish();
+    let progress = &summary.progress;
+    for warning in &progress.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !args.quiet {
+        eprint!("{}", account(&args.output, progress));
+    }
+    match summary.interrupted {
+        Some(error) => Err(error).context(format!(
+            "the capture ended early; {} has everything until then",
+            args.output.display()
+        )),
+        None => Ok(Exit::Done),
+    }
+}
+
+fn capture(
+    options: &Options,
+    output: &Path,
+    stop: &AtomicBool,
+    display: &Display,
+) -> Result<::capture::Summary> {
+    ::capture::run(options, output, stop, &|progress| display.show(progress))
+        .with_context(|| format!("failed to capture from {}", options.source()))
+}
+
+/// What is seen while it runs, on standard error.
+struct Display {
+    bar: ProgressBar,
+    last: Mutex<(Instant, u64)>,
+}
+
+impl Display {
+    fn new(quiet: bool) -> Display {
+        let bar = if quiet {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new_spinner()
+        };
+        if let Ok(style) = ProgressStyle::with_template("{elapsed} {msg}") {
+            bar.set_style(style);
+        }
+        Display {
+            bar,
+            last: Mutex::new((Instant::now(), 0)),
+        }
+    }
+
+    fn show(&self, progress: &Progress) {
+        let packets = progress.ledger.account("packets").map_or(0, |it| it.seen);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate =
+            (packets - last.1.min(packets)) as f64 / last.0.elapsed().as_secs_f64().max(0.001);
+        *last = (Instant::now(), packets);
+        self.bar.set_message(format!(
+            "{packets} packets, {rate:.0}/s, {} rows, {} connections open, {} dropped",
+            progress.rows,
+            progress.flows,
+            dropped(&progress.ledger),
+        ));
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Packets that never arrived here.
+fn dropped(ledger: &Ledger) -> u64 {
+    let lost = ledger.account("packets").map(|packets| &packets.lost);
+    ["kernel drop", "interface drop", "pipeline full"]
+        .iter()
+        .filter_map(|reason| lost?.get(*reason))
+        .sum()
+}
+
+fn account(output: &Path, progress: &Progress) -> String {
+    let mut text = format!("Recorded {} rows: {}\n", progress.rows, output.display());
+    for (name, account) in progress.ledger.accounts() {
+        text += &format!(
+            "  {name:<10} {:>12} seen {:>12} kept\n",
+            account.seen, account.kept
+        );
+        for (reason, count) in &account.lost {
+            text += &format!("  {:<10} {count:>12} {reason}\n", "");
+        }
+    }
+    text
+}

@@ -1,0 +1,288 @@
+//! `rehearsal replay`: a recording to a run.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use ::replay::{Options, Pace, Progress, Target};
+use anyhow::{Context, Result, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+use recording::{Ledger, Manifest, Recording};
+use serde::Serialize;
+
+use crate::{Exit, interrupt, print};
+
+const REFRESH: Duration = Duration::from_millis(200);
+
+/// Replay a recording against a server.
+///
+/// Each recorded session becomes one connection with its own user, database and start-up parameters,
+/// and each request is sent as the client sent it, when the client sent it. A user or database in the
+/// target's URL goes before the recorded one. The password comes from the URL, from PGPASSWORD or from
+/// ~/.pgpass.
+///
+/// A replay writes to the target. A server that the recording was captured from is refused.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The recording.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+
+    /// The server: postgresql://[user[:password]@]host[:port][/database][?sslmode=...]
+    #[arg(long, value_name = "URL")]
+    target: String,
+
+    /// Where the run goes: a folder that does not exist yet.
+    #[arg(short, long, value_name = "RUN", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+
+    /// Speed as a multiple of the recorded one.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    speed: f64,
+
+    /// Send each request as soon as the one before in its session is answered.
+    #[arg(long, conflicts_with = "speed")]
+    asap: bool,
+
+    /// Print what would be sent, and when, and send nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Replay to this endpoint though the recording was captured from it.
+    #[arg(long, value_name = "HOST:PORT")]
+    allow_captured_target: Option<String>,
+
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// No progress bar.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub fn run(args: Args) -> Result<Exit> {
+    let recording = Recording::open(&args.directory)?;
+    let pace = if args.asap {
+        Pace::Asap
+    } else {
+        Pace::Speed(args.speed)
+    };
+    let mut options = options(&args.target, pace)?;
+    options.allow_captured_target = args.allow_captured_target;
+    let Some(output) = args.output.filter(|_| !args.dry_run) else {
+        return dry_run(&recording, &options, pace);
+    };
+    let stop = interrupt::flag()?;
+    let manifest = replay(&recording, &options, &output, args.quiet, &stop)?;
+    let summary = Summary::new(&manifest)?;
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
+    } else {
+        print(&summary.text(&output))?;
+    }
+    Ok(if manifest.complete {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+pub fn options(target: &str, pace: Pace) -> Result<Options> {
+    let mut target = Target::parse(target, protocol::registry())?;
+    for warning in target.find_password(&|name| env::var(name).ok()) {
+        tracing::warn!("{warning}");
+    }
+    let mut options = Options::new(target);
+    options.pace = pace;
+    Ok(options)
+}
+
+/// Replays with a progress bar on standard error, where that is a terminal.
+pub fn replay(
+    recording: &Recording,
+    options: &Options,
+    output: &Path,
+    quiet: bool,
+    stop: &Arc<AtomicBool>,
+) -> Result<Manifest> {
+    let bar = if quiet {
+        ProgressBar::hidden()
+    } else {
+        bar(recording)
+    };
+    let progress = Arc::new(Progress::default());
+    let manifest = thread::scope(|scope| {
+        let running = scope.spawn(|| ::replay::run(recording, options, output, &progress, stop));
+        while !running.is_finished() {
+            show(&bar, &progress);
+            thread::park_timeout(REFRESH);
+        }
+        running.join()
+    });
+    bar.finish_and_clear();
+    manifest
+        .map_err(|_| anyhow!("the replay panicked"))?
+        .with_context(|| format!("failed to replay against {}", options.target))
+}
+
+/// Its length is the recording's time, in milliseconds.
+fn bar(recording: &Recording) -> ProgressBar {
+    let segments = &recording.manifest().segments;
+    let first = segments.iter().map(|segment| segment.first).min();
+    let last = segments.iter().map(|segment| segment.last).max();
+    let length = match (first, last) {
+        (Some(first), Some(last)) => last.since(first) / 1_000_000,
+        _ => 0,
+    };
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template("{elapsed} [{wide_bar}] {msg}  ETA {eta}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    let now = progress.snapshot();
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let rate = now.sent as f64 / bar.elapsed().as_secs_f64().max(0.001);
+    bar.set_position(now.position.since(now.first) / 1_000_000);
+    bar.set_message(format!(
+        "{} sent, {rate:.0}/s, {} errors, p50 {:.2} p99 {:.2} ms, late p99 {:.2} ms",
+        now.sent,
+        now.errors,
+        ms(now.service_p50_ns),
+        ms(now.service_p99_ns),
+        ms(now.lateness_p99_ns),
+    ));
+}
+
+fn dry_run(recording: &Recording, options: &Options, pace: Pace) -> Result<Exit> {
+    let by_session = |info: &recording::SessionInfo| {
+        let user = options.target.login.user.clone().or(info.user.clone());
+        user.unwrap_or_else(|| "?".into())
+    };
+    for planned in ::replay::plan(recording, pace)? {
+        let planned = planned?;
+        let row = &planned.row;
+        let at = planned.offset.map_or_else(
+            || "asap".to_owned(),
+            |offset| format!("{:.6}", offset.as_secs_f64()),
+        );
+        let what = match &row.info {
+            Some(info) => format!("log in as {}", by_session(info)),
+            None => options
+                .target
+                .protocol
+                .show_request(row)
+                .statement
+                .unwrap_or_else(|| row.request.command.to_string()),
+        };
+        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        let skipped = planned
+            .unsendable
+            .map_or(String::new(), |reason| format!("  (skipped: {reason})"));
+        print(&format!(
+            "{at:>12}  session {:<6} {:<8} {what}{skipped}\n",
+            row.session,
+            row.kind.name()
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A run in short.
+#[derive(Debug, Serialize)]
+struct Summary {
+    target: String,
+    pacing: String,
+    complete: bool,
+    seconds: f64,
+    ledger: Ledger,
+    /// `lateness_ms`, `service_ms`, `response_ms` and the like.
+    #[serde(flatten)]
+    times: BTreeMap<String, Times>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Times {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+}
+
+impl Summary {
+    fn new(manifest: &Manifest) -> Result<Summary> {
+        let info = manifest.run.as_ref().context("the run has no summary")?;
+        let mut times = BTreeMap::new();
+        for (name, text) in &info.histograms {
+            let histogram = recording::decode_histogram(text)?;
+            let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+            times.insert(
+                format!("{}_ms", name.replace(' ', "_")),
+                Times {
+                    p50: ms(0.5),
+                    p90: ms(0.9),
+                    p99: ms(0.99),
+                    max: ms(1.0),
+                },
+            );
+        }
+        Ok(Summary {
+            target: info.target.clone(),
+            pacing: info.pacing.clone(),
+            complete: manifest.complete,
+            seconds: info.finished_at.since(info.started_at) as f64 / 1e9,
+            ledger: manifest.ledger.clone(),
+            times,
+            notes: info.notes.clone(),
+        })
+    }
+
+    fn text(&self, output: &Path) -> String {
+        let mut text = format!(
+            "Replayed against {} ({}) in {:.1} s: {}\n\n",
+            self.target,
+            self.pacing,
+            self.seconds,
+            output.display()
+        );
+        for (name, account) in self.ledger.accounts() {
+            let _ = writeln!(
+                text,
+                "  {name:<10} {:>10} recorded {:>10} replayed",
+                account.seen, account.kept
+            );
+            for (reason, count) in &account.lost {
+                let _ = writeln!(text, "  {:<10} {count:>10} {reason}", "");
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\n  {:<14} {:>10} {:>10} {:>10} {:>10}",
+            "ms", "p50", "p90", "p99", "max"
+        );
+        for (name, times) in &self.times {
+            let _ = writeln!(
+                text,
+                "  {:<14} {:>10.3} {:>10.3} {:>10.3} {:>10.3}",
+                name.trim_end_matches("_ms").replace('_', " "),
+                times.p50,
+                times.p90,
+                times.p99,
+                times.max
+            );
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "\n  ! {note}");
+        }
+        text
+    }
+}

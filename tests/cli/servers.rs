@@ -1,0 +1,93 @@
+//! Real servers, started by the project's own script and stopped with the value.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+pub struct Server {
+    name: String,
+    /// Of the superuser.
+    pub url: String,
+}
+
+impl Server {
+    /// PostgreSQL of that major with nothing in it. `None` where the machine can't start one: the
+    /// reason is printed.
+    pub fn postgres(major: u32, name: &str) -> Option<Server> {
+        let name = format!("test-{name}-{}", std::process::id());
+        let started = script("scripts/servers")
+            .args(["start", "postgres", &major.to_string(), "--name", &name])
+            .output()
+            .unwrap();
+        if !started.status.success() {
+            println!(
+                "skipped: no PostgreSQL {major}: {}",
+                String::from_utf8_lossy(&started.stderr)
+            );
+            return None;
+        }
+        let server = Server {
+            name,
+            url: last_line(&started),
+        };
+        Some(server)
+    }
+
+    /// Puts the shop onto it, from a dump where there is one; the URL of its owner.
+    pub fn load(&self, dump: Option<&Path>) -> String {
+        let mut load = script("tests/workload/load");
+        load.arg(&self.url).args(dump);
+        let loaded = load.output().unwrap();
+        assert!(
+            loaded.status.success(),
+            "{}",
+            String::from_utf8_lossy(&loaded.stderr)
+        );
+        last_line(&loaded)
+    }
+
+    pub fn port(&self) -> u16 {
+        let (_, rest) = self.url.rsplit_once(':').unwrap();
+        rest.split('/').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let stopped = script("scripts/servers")
+            .args(["stop", "postgres", &self.name, "--remove"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if !std::thread::panicking() {
+            assert!(stopped.unwrap().success(), "{} does not stop", self.name);
+        }
+    }
+}
+
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A program of the project's own.
+pub fn script(path: &str) -> Command {
+    let mut command = Command::new(root().join(path));
+    command.current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// The Python of `scripts/setup`, with the clients' packages.
+pub fn python() -> Command {
+    let printed = Command::new("bash")
+        .args(["-c", "source scripts/lib.sh && echo \"$python\""])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let mut command = Command::new(last_line(&printed));
+    command.current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+fn last_line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim_end().lines().last().unwrap_or("").to_owned()
+}
