@@ -18,3 +18,22 @@ use crate::error::AnalyzeError;
 pub fn json(comparison: &Comparison) -> Result<String, AnalyzeError> {
     Ok(serde_json::to_string_pretty(comparison)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sample;
+
+    #[test]
+    fn json_keeps_its_names() {
+        let mut comparison = sample::fail();
+        comparison.groups.truncate(1);
+        for group in &mut comparison.groups {
+            group.examples.truncate(1);
+        }
+        comparison.latency.fingerprints.truncate(1);
+        comparison.latency.curve.truncate(1);
+        comparison.latency.over_time.buckets.truncate(1);
+        insta::assert_snapshot!(json(&comparison).expect("JSON"));
+    }
+}

@@ -27,6 +27,9 @@ const ROW_BATCH: usize = 256;
 const ROW_BATCHES: usize = 32;
 /// How often threads tell their accounts, and the sink is ticked.
 const TICK: Duration = Duration::from_millis(200);
+/// By when the kernel has handed over a block of its ring that is not full: it takes two time-outs,
+/// and a busy machine more.
+const HANDED_OVER: Duration = Duration::from_millis(10 * READ_TIMEOUT_MS as u64);
 /// How long the kernel's ring is read after the end, at most.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -356,16 +359,14 @@ fn listen(
             continue;
         }
         if reporter.due() {
-            let drops = live.drops();
+            let drops = live.drops(false);
             reporter.tell(reader_progress(&mut splitter, drops, Vec::new()));
         }
         match ending {
             None if control.stopping() => ending = Some((Instant::now(), now())),
-            // A block of the ring is handed over after a time-out at the latest.
             Some((since, _)) => {
-                let timeout = Duration::from_millis(READ_TIMEOUT_MS.unsigned_abs().into());
                 let waited = since.elapsed();
-                if quiet && waited > 2 * timeout || waited > DRAIN {
+                if quiet && (live.is_drained() || waited > HANDED_OVER) || waited > DRAIN {
                     break;
                 }
             }
@@ -373,7 +374,7 @@ fn listen(
         }
     }
     splitter.finish();
-    let drops = live.drops();
+    let drops = live.drops(true);
     reporter.tell(reader_progress(&mut splitter, drops, Vec::new()));
     outcome
 }

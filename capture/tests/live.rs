@@ -84,7 +84,8 @@ fn the_loopback_is_seen_once_and_nothing_is_left_in_the_ring() {
         };
         assert_eq!(captured.lost("packets", "kernel drop"), 0);
         assert_eq!(captured.lost("bytes", "retransmission"), 0);
-        assert_eq!(captured.bytes("C"), 16_000);
+        let ledger = &captured.progress.ledger;
+        assert_eq!(captured.bytes("C"), 16_000, "{interface}: {ledger:#?}");
         assert_eq!(captured.bytes("S"), 12_000);
         assert_eq!(captured.sessions().len(), 1);
     }

@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::target::Target;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+
+use crate::target::Target;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsMode {
@@ -61,7 +63,7 @@ pub(crate) fn config(target: &Target) -> Result<Option<Arc<ClientConfig>>, TlsEr
     let trust = match mode {
         TlsMode::Disable => return Ok(None),
         TlsMode::Prefer | TlsMode::Require if roots.is_none() => None,
-        _ => Some(verifier(&provider, roots)?),
+        _ => Some(trust(&provider, roots)?),
     };
     let verifier = Verifier {
         trust,
@@ -79,11 +81,9 @@ pub(crate) fn config(target: &Target) -> Result<Option<Arc<ClientConfig>>, TlsEr
     Ok(Some(Arc::new(config)))
 }
 
-fn verifier(
-    provider: &Arc<CryptoProvider>,
-    path: Option<&PathBuf>,
-) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+fn trust(provider: &Arc<CryptoProvider>, path: Option<&PathBuf>) -> Result<Trust, TlsError> {
     let mut roots = RootCertStore::empty();
+    let mut pinned = Vec::new();
     match path {
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -96,25 +96,34 @@ fn verifier(
             let found = CertificateDer::pem_file_iter(path)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| unreadable(error.to_string()))?;
-            for certificate in found {
+            for certificate in &found {
                 roots
-                    .add(certificate)
+                    .add(certificate.clone())
                     .map_err(|error| unreadable(error.to_string()))?;
             }
+            pinned = found;
         }
     }
     if roots.is_empty() {
         return Err(TlsError::NoRoots);
     }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|error| TlsError::Setup(error.to_string()))
+        .map_err(|error| TlsError::Setup(error.to_string()))?;
+    Ok(Trust { chains, pinned })
+}
+
+#[derive(Debug)]
+struct Trust {
+    chains: Arc<WebPkiServerVerifier>,
+    /// A server may show one of these itself: a certificate that it signed, as OpenSSL takes it.
+    pinned: Vec<CertificateDer<'static>>,
 }
 
 #[derive(Debug)]
 struct Verifier {
     /// Absent where any certificate will do.
-    trust: Option<Arc<WebPkiServerVerifier>>,
+    trust: Option<Trust>,
     any_name: bool,
     provider: Arc<CryptoProvider>,
 }
@@ -131,7 +140,15 @@ impl ServerCertVerifier for Verifier {
         let Some(trust) = &self.trust else {
             return Ok(ServerCertVerified::assertion());
         };
-        match trust.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        let verified = if trust.pinned.contains(end_entity) {
+            ParsedCertificate::try_from(end_entity)
+                .and_then(|parsed| verify_server_name(&parsed, server_name))
+                .map(|()| ServerCertVerified::assertion())
+        } else {
+            let chains = &trust.chains;
+            chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        match verified {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.any_name => Ok(ServerCertVerified::assertion()),

@@ -4,3 +4,4 @@
 mod harness;
 mod servers;
 mod traces_postgres;
+mod upgrade;

@@ -104,13 +104,19 @@ impl Direction {
         offset <= self.next() || self.fin.is_some_and(|fin| self.next() >= fin)
     }
 
+    /// Is the first held segment the next one?
+    fn is_due(&self) -> bool {
+        let front = self.assembler.as_ref().and_then(Assembler::front);
+        front.is_some_and(|held| held.start <= self.next())
+    }
+
     fn finished(&self) -> bool {
         self.fin.is_some_and(|fin| self.next() >= fin)
     }
 
     /// Where the stream goes on after a hole at `next`, and whether the other end has seen what
-    /// was in it.
-    fn hole(&self) -> Option<(i64, bool)> {
+    /// was in it. `needed`: something of the other end's waits for it.
+    fn hole(&self, needed: bool) -> Option<(i64, bool)> {
         let assembler = self.assembler.as_ref()?;
         let next = assembler.next();
         let start = assembler.front().map(|held| held.start);
@@ -121,7 +127,7 @@ impl Direction {
             Some(start) if acked > next => Some((start.min(acked), true)),
             Some(start) => Some((start, false)),
             // One byte more than is known, and nothing after it: an end that was not captured.
-            None if acked == next + 1 && self.fin.is_none() => None,
+            None if acked == next + 1 && self.fin.is_none() && !needed => None,
             None if acked > next => Some((acked, true)),
             None => self.fin.filter(|fin| *fin > next).map(|fin| (fin, false)),
         }
@@ -142,6 +148,16 @@ impl Connection {
             Side::Client => (&mut self.client, &mut self.server),
             Side::Server => (&mut self.server, &mut self.client),
         }
+    }
+
+    /// A direction's [`Direction::hole`].
+    fn hole(&self, side: Side) -> Option<(i64, bool)> {
+        let (direction, other) = match side {
+            Side::Client => (&self.client, &self.server),
+            Side::Server => (&self.server, &self.client),
+        };
+        let front = other.assembler.as_ref().and_then(Assembler::front);
+        direction.hole(front.is_some_and(|held| held.after > direction.next()))
     }
 
     /// Bytes that are held.
@@ -297,10 +313,25 @@ impl Connection {
     }
 
     fn pump(&mut self, at: Timestamp, out: &mut impl Delivery) {
-        while self.pump_one(Side::Client, at, out) || self.pump_one(Side::Server, at, out) {}
+        loop {
+            // Two that wait for each other can only be forged.
+            let knot = self.client.is_due() && self.server.is_due();
+            let moved = self.pump_one(Side::Client, false, at, out)
+                || self.pump_one(Side::Server, false, at, out)
+                || knot && self.pump_one(Side::Client, true, at, out);
+            if !moved {
+                return;
+            }
+        }
     }
 
-    fn pump_one(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
+    fn pump_one(
+        &mut self,
+        side: Side,
+        anyway: bool,
+        at: Timestamp,
+        out: &mut impl Delivery,
+    ) -> bool {
         let (sender, receiver) = self.directions(side);
         let Some(assembler) = &mut sender.assembler else {
             return false;
@@ -308,7 +339,9 @@ impl Connection {
         let Some(front) = assembler.front() else {
             return false;
         };
-        if !receiver.reached(front.after) && receiver.hole().is_some() {
+        let waits =
+            !receiver.reached(front.after) && (receiver.hole(true).is_some() || receiver.is_due());
+        if waits && !anyway {
             return false;
         }
         let Some(held) = assembler.pop() else {
@@ -327,8 +360,9 @@ impl Connection {
 
     /// Gives up a direction's hole where it is time to.
     fn give_up(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
+        let hole = self.hole(side);
         let direction = self.directions(side).0;
-        let Some((_, proven)) = direction.hole() else {
+        let Some((_, proven)) = hole else {
             direction.hole_since = None;
             return false;
         };
@@ -346,10 +380,10 @@ impl Connection {
     }
 
     fn skip(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
-        let (direction, _) = self.directions(side);
-        let Some((target, _)) = direction.hole() else {
+        let Some((target, _)) = self.hole(side) else {
             return false;
         };
+        let (direction, _) = self.directions(side);
         direction.hole_since = None;
         let Some(assembler) = &mut direction.assembler else {
             return false;
@@ -361,3 +395,6 @@ impl Connection {
         missing > 0
     }
 }
+
+#[cfg(test)]
+mod tests;

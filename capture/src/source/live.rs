@@ -62,9 +62,15 @@ pub struct Live {
     interface: String,
     capture: Capture<Active>,
     link_type: u32,
-    /// The kernel's counters when last read; they wrap.
-    counters: (u32, u32),
-    dropped: (u64, u64),
+    /// How often the kernel counts a packet: twice on the loopback, on its way out and on its way
+    /// in. libpcap hands over the second.
+    copies: u64,
+    /// The kernel's counters when last asked: received, dropped, dropped by the interface. They
+    /// wrap.
+    counters: [u32; 3],
+    /// The same since the beginning.
+    counted: [u64; 3],
+    read: u64,
 }
 
 impl std::fmt::Debug for Live {
@@ -102,8 +108,10 @@ impl Live {
             interface: interface.to_owned(),
             capture,
             link_type,
-            counters: (0, 0),
-            dropped: (0, 0),
+            copies: if is_loopback(interface) { 2 } else { 1 },
+            counters: [0; 3],
+            counted: [0; 3],
+            read: 0,
         })
     }
 
@@ -112,6 +120,7 @@ impl Live {
         let unit = if cfg!(target_os = "linux") { 1 } else { 1000 };
         match self.capture.next_packet() {
             Ok(packet) => {
+                self.read += 1;
                 let time = packet.header.ts;
                 Ok(Some(Packet {
                     at: Timestamp(time.tv_sec * 1_000_000_000 + time.tv_usec * unit),
@@ -131,15 +140,33 @@ impl Live {
         }
     }
 
-    /// Packets that the kernel and the interface dropped since the capture began.
-    pub fn drops(&mut self) -> (u64, u64) {
+    fn count(&mut self) -> [u64; 3] {
         if let Ok(stat) = self.capture.stats() {
-            let (kernel, interface) = self.counters;
-            self.dropped.0 += u64::from(stat.dropped.wrapping_sub(kernel));
-            self.dropped.1 += u64::from(stat.if_dropped.wrapping_sub(interface));
-            self.counters = (stat.dropped, stat.if_dropped);
+            let now = [stat.received, stat.dropped, stat.if_dropped];
+            for ((counted, before), now) in self.counted.iter_mut().zip(self.counters).zip(now) {
+                *counted += u64::from(now.wrapping_sub(before));
+            }
+            self.counters = now;
         }
-        self.dropped
+        self.counted
+    }
+
+    /// Has all been read that the kernel has put into its ring?
+    pub fn is_drained(&mut self) -> bool {
+        let [received, dropped, _] = self.count();
+        received.saturating_sub(dropped) / self.copies == self.read
+    }
+
+    /// Packets that the kernel and the interface dropped since the capture began. On the loopback
+    /// the kernel's are known for certain only when the ring is `drained`.
+    pub fn drops(&mut self, drained: bool) -> (u64, u64) {
+        let [received, dropped, interface] = self.count();
+        let kernel = if drained && self.copies > 1 && dropped > 0 {
+            (received / self.copies).saturating_sub(self.read)
+        } else {
+            dropped / self.copies
+        };
+        (kernel, interface)
     }
 }
 
@@ -155,19 +182,9 @@ fn set_filter(
         Some(_) => wanted.clone(),
         None => format!("{wanted} or (vlan and ({wanted}))"),
     };
-    // The kernel shows a packet of the loopback twice, on its way out and on its way in. libpcap
-    // hides the first; that it is filtered in the kernel keeps the ring and its counters right.
-    let once = match is_loopback(interface) {
-        true => "inbound and ",
-        false if interface == "any" => "not (outbound and ifindex 1) and ",
-        false => "",
-    };
-    let filters = [
-        format!("{once}({tagged})"),
-        format!("{once}({wanted})"),
-        format!("({tagged})"),
-        format!("({wanted})"),
-    ];
+    // No filter may ask for a packet's direction: libpcap runs the filter itself over the first
+    // blocks of the ring, where it can't know that, and would throw them away.
+    let filters = [tagged, wanted.clone()];
     let mut outcome = Ok(());
     for filter in filters {
         outcome = capture.filter(&filter, true);

@@ -3,7 +3,8 @@
 //! Errors by SQLSTATE: their texts change with every release. Columns by name and type; types of
 //! users are all one, and modifiers, tables and column numbers don't count. Rows value by value,
 //! their order only where the statement's own `ORDER BY` promises one. Warnings and notices by
-//! severity and SQLSTATE. Of an opening only whether it succeeded.
+//! severity and SQLSTATE, warnings with the SQLSTATE of no special kind by their text too. Of an
+//! opening only whether it succeeded.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -407,9 +408,12 @@ fn compare_notices(old: &Response, new: &Response, differences: &mut Vec<Differe
     ));
 }
 
+/// `warning`: said where a warning has no SQLSTATE of its own.
+const GENERIC_WARNING: &[u8] = b"01000";
+
 struct Notice {
-    /// Severity and SQLSTATE.
-    key: (Vec<u8>, Vec<u8>),
+    /// Severity, SQLSTATE, and the text where these do not tell one warning from another.
+    key: [Vec<u8>; 3],
     text: String,
 }
 
@@ -423,8 +427,12 @@ fn notices(response: &Response) -> Vec<Notice> {
         };
         let severity = fields.severity();
         let code = fields.get(b'C').unwrap_or_default();
+        let text = match (severity, code) {
+            (b"WARNING", GENERIC_WARNING) => fields.get(b'M').unwrap_or_default(),
+            _ => b"",
+        };
         matches!(severity, b"WARNING" | b"NOTICE").then(|| Notice {
-            key: (severity.to_vec(), code.to_vec()),
+            key: [severity, code, text].map(<[u8]>::to_vec),
             text: told(fields),
         })
     });

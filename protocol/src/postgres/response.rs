@@ -13,6 +13,8 @@ use crate::reader::ReadError;
 const HEAD_LEN: usize = 5;
 /// Messages that may be longer than what a framer puts together.
 const LONG: &[u8] = b"ADENTVdt";
+/// Room that a small response does not have to grow for.
+const USUAL_LEN: usize = 192;
 /// Result shapes that a session is expected to alternate between.
 const MAX_SHAPES: usize = 64;
 
@@ -222,6 +224,9 @@ impl Assembler {
         let body = &mut self.response.body;
         let start = body.len();
         let room = self.body_cap.saturating_sub(start);
+        if body.capacity() == 0 {
+            body.reserve(USUAL_LEN.max(bytes.len()).min(room));
+        }
         body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         let kept = body.get_mut(start..).unwrap_or_default();
         match tag {

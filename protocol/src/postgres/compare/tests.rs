@@ -375,6 +375,19 @@ fn warnings_differ_by_severity_and_code() {
 }
 
 #[test]
+fn warnings_of_no_special_kind_differ_by_text() {
+    let warning = |code, text| {
+        let server = server().fields(b'N', "WARNING", code, text);
+        server.complete("ANALYZE")
+    };
+    assert_eq!(
+        differences("analyze", warning("01000", "a"), warning("01000", "b")),
+        ["warnings [] WARNING 01000: a -> WARNING 01000: b"]
+    );
+    assert!(differences("analyze", warning("25001", "a"), warning("25001", "b")).is_empty());
+}
+
+#[test]
 fn an_opening_only_succeeds_or_fails() {
     let open = |server: Server| Exchange {
         kind: Kind::Open,

@@ -109,7 +109,7 @@ pub(super) fn is_startup(bytes: &[u8]) -> bool {
         .is_some_and(|len| u32::from_be_bytes(*len) as usize == bytes.len());
     whole
         && match Startup::parse(bytes) {
-            Ok(Startup::Startup { parameters, .. }) => parameters.well_formed(),
+            Ok(Startup::Session { parameters, .. }) => parameters.well_formed(),
             Ok(Startup::Unsupported { .. }) | Err(_) => false,
             Ok(_) => true,
         }
@@ -160,7 +160,7 @@ impl Decoder {
                     self.login.asked = true;
                     self.login.answers = self.login.answers.saturating_add(1);
                 }
-                Startup::Startup { parameters, .. } if parameters.well_formed() => {
+                Startup::Session { parameters, .. } if parameters.well_formed() => {
                     if let Some(opening) = &mut self.opening {
                         opening.request.bytes = bytes.to_vec();
                         opening.request.wire_len = bytes.len() as u64;
@@ -192,7 +192,7 @@ impl Decoder {
                     self.rejected = Some("PostgreSQL protocol 2.0 is not supported");
                     return Ok(());
                 }
-                Startup::Startup { .. } | Startup::Unsupported { .. } => {
+                Startup::Session { .. } | Startup::Unsupported { .. } => {
                     self.rejected = Some("no PostgreSQL start-up message");
                     return Ok(());
                 }

@@ -30,7 +30,7 @@ const NO_RESPONSE: &str = "no response seen";
 pub(super) struct Session {
     limits: Limits,
     /// The oldest first. Only the last one may still be open.
-    pub(super) waiting: VecDeque<Unit>,
+    pub(super) waiting: VecDeque<Box<Unit>>,
     /// Bytes of the requests that wait.
     waiting_bytes: usize,
     /// A COPY that the server broke off, while the client may still be sending for it.
@@ -149,7 +149,7 @@ impl Session {
             b'F' => UnitKind::FunctionCall,
             _ => UnitKind::Extended,
         };
-        let mut unit = Unit::new(kind, began, self.limits.body);
+        let mut unit = Box::new(Unit::new(kind, began, self.limits.body));
         unit.steps = mem::take(&mut self.spare_steps);
         unit.pipelined = self.paired && (self.owed > 0 || !self.waiting.is_empty());
         self.pipelines |= unit.pipelined;
@@ -270,7 +270,7 @@ impl Session {
             Message::CommandComplete { tag } => match tag {
                 b"DEALLOCATE ALL" | b"DISCARD ALL" => self.statements.forget_all(),
                 b"DEALLOCATE" => {
-                    let statement = unit.executed().or(unit.statements.first());
+                    let statement = unit.executed().or(unit.statement.as_ref());
                     if let Some(name) = statement.and_then(|s| deallocated(&s.text)) {
                         self.statements.forget(name.as_bytes());
                     }
@@ -401,7 +401,7 @@ impl Session {
         }
     }
 
-    fn give(&mut self, unit: Unit, unanswered: Option<&str>, rows: &mut Rows<'_>) {
+    fn give(&mut self, unit: Box<Unit>, unanswered: Option<&str>, rows: &mut Rows<'_>) {
         let mut row = self.row(unit, unanswered);
         self.let_go_of_copy(rows);
         if !self.paired && unanswered == Some(GAP) {
@@ -410,7 +410,7 @@ impl Session {
         rows.push(row);
     }
 
-    fn row(&mut self, unit: Unit, unanswered: Option<&str>) -> Exchange {
+    fn row(&mut self, unit: Box<Unit>, unanswered: Option<&str>) -> Exchange {
         self.waiting_bytes = self.waiting_bytes.saturating_sub(unit.bytes.len());
         let command = match (unit.copy, unit.kind) {
             (Copy::Both, _) => &self.commands.replication,
@@ -429,7 +429,8 @@ impl Session {
 
     pub(super) fn held(&self) -> usize {
         let body = self.waiting.front().map_or(0, |unit| unit.assembler.held());
-        self.waiting.capacity() * mem::size_of::<Unit>()
+        self.waiting.len() * mem::size_of::<Unit>()
+            + self.waiting.capacity() * mem::size_of::<Box<Unit>>()
             + self.waiting_bytes
             + body
             + self.unasked.held()

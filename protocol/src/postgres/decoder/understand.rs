@@ -146,8 +146,8 @@ impl Unit {
         }
         let text = text.strip_suffix(&[0]).unwrap_or(text);
         if !text.is_empty() {
-            self.statements
-                .push(sql::normalise(&String::from_utf8_lossy(text)));
+            let statement = sql::normalise(&String::from_utf8_lossy(text));
+            self.add_statement(statement);
         }
     }
 }

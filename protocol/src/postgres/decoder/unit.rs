@@ -27,7 +27,9 @@ pub(super) struct Unit {
     pub(super) pipelined: bool,
     pub(super) notes: Notes,
     pub(super) executions: u32,
-    pub(super) statements: Vec<Statement>,
+    /// The first that is executed, and those after it; the same one in succession is there once.
+    pub(super) statement: Option<Statement>,
+    more_statements: Vec<Statement>,
     /// Prepared or described, which counts where nothing is executed.
     pub(super) mentioned: Option<Statement>,
     pub(super) bound: Option<Arc<Prepared>>,
@@ -88,7 +90,8 @@ impl Unit {
             pipelined: false,
             notes: Notes::default(),
             executions: 0,
-            statements: Vec::new(),
+            statement: None,
+            more_statements: Vec::new(),
             mentioned: None,
             bound: None,
             steps: Vec::new(),
@@ -135,8 +138,12 @@ impl Unit {
     }
 
     pub(super) fn add_statement(&mut self, statement: Statement) {
-        if self.statements.last() != Some(&statement) && self.statements.len() < MAX_JOINED {
-            self.statements.push(statement);
+        if self.statement.is_none() {
+            self.statement = Some(statement);
+        } else if self.more_statements.last().or(self.statement.as_ref()) != Some(&statement)
+            && self.more_statements.len() < MAX_JOINED
+        {
+            self.more_statements.push(statement);
         }
     }
 
@@ -217,52 +224,56 @@ impl Unit {
 
     /// The row, and the buffer of steps for the next unit. An unanswered one says why.
     pub(super) fn finish(
-        mut self,
+        self: Box<Self>,
         command: Arc<str>,
         unanswered: Option<Arc<str>>,
     ) -> (Exchange, Vec<Step>) {
-        let statement = match self.statements.len() {
-            0 => self.mentioned,
-            1 => self.statements.pop(),
-            _ => {
-                let texts: Vec<&str> = self.statements.iter().map(|s| &*s.text).collect();
-                Some(sql::normalise(&texts.join("; ")))
+        let mut unit = *self;
+        let statement = match unit.statement {
+            Some(first) if !unit.more_statements.is_empty() => {
+                let mut text = first.text.to_string();
+                for statement in &unit.more_statements {
+                    text.push_str("; ");
+                    text.push_str(&statement.text);
+                }
+                Some(sql::normalise(&text))
             }
+            first => first.or(unit.mentioned),
         };
-        let statements = match self.kind {
-            UnitKind::Query => self.assembler.completions().max(1),
-            UnitKind::Extended => self.executions,
+        let statements = match unit.kind {
+            UnitKind::Query => unit.assembler.completions().max(1),
+            UnitKind::Extended => unit.executions,
             UnitKind::FunctionCall => 0,
         };
-        let status = match (&unanswered, self.assembler.has_error()) {
+        let status = match (&unanswered, unit.assembler.has_error()) {
             (Some(_), _) => Status::Unanswered,
             (None, true) => Status::Error,
             (None, false) => Status::Ok,
         };
-        let bound = self.bound.as_ref();
+        let bound = unit.bound.as_ref();
         let row = Exchange {
             session: 0,
             seq: 0,
             kind: Kind::Request,
-            started_at: self.started_at,
+            started_at: unit.started_at,
             request: Request {
                 command,
-                bytes: self.bytes,
-                wire_len: self.wire_len,
-                last_byte_at: self.last_byte_at,
+                bytes: unit.bytes,
+                wire_len: unit.wire_len,
+                last_byte_at: unit.last_byte_at,
                 statement,
                 statements,
                 parameter_types: bound.and_then(|bound| bound.parameter_types.get().cloned()),
-                pipelined: self.pipelined,
+                pipelined: unit.pipelined,
             },
             status,
-            response: unanswered.is_none().then(|| self.assembler.finish()),
+            response: unanswered.is_none().then(|| unit.assembler.finish()),
             reason: unanswered,
-            notes: self.notes,
+            notes: unit.notes,
             info: None,
             pacing: None,
         };
-        self.steps.clear();
-        (row, self.steps)
+        unit.steps.clear();
+        (row, unit.steps)
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn startup_packet(
         (DEFAULT_MINOR, None)
     } else {
         match Startup::parse(recorded) {
-            Ok(Startup::Startup { minor, parameters }) => (minor, Some(parameters)),
+            Ok(Startup::Session { minor, parameters }) => (minor, Some(parameters)),
             Ok(Startup::Unsupported { .. }) => {
                 return Err(DriverError::Unsupported("protocol version other than 3"));
             }

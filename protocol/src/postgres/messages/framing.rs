@@ -140,15 +140,14 @@ impl Framer {
         &'s mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Frame<'s>>, FrameError> {
-        if self.carry.is_empty() {
-            if let Some(head) = self.head(input)?
-                && let Some((bytes, rest)) = input.split_at_checked(head.len)
-            {
-                *input = rest;
-                self.offset += bytes.len() as u64;
-                let tag = head.tag;
-                return Ok(Some(Frame::Whole { tag, bytes }));
-            }
+        if self.carry.is_empty()
+            && let Some(head) = self.head(input)?
+            && let Some((bytes, rest)) = input.split_at_checked(head.len)
+        {
+            *input = rest;
+            self.offset += bytes.len() as u64;
+            let tag = head.tag;
+            return Ok(Some(Frame::Whole { tag, bytes }));
         }
         let head_len = if self.tagged { 5 } else { 4 };
         self.fill(input, head_len);

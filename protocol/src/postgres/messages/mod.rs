@@ -18,4 +18,6 @@ pub(crate) use encode::Encode;
 pub(crate) use framing::{Frame, FrameError, Framer};
 pub(crate) use lists::{Columns, Fields, Formats, Oids, Values};
 pub(crate) use split::Messages;
-pub(crate) use startup::{CANCEL, GSS_ENCRYPTION, SSL, Secret, Startup};
+#[cfg(test)]
+pub(crate) use startup::GSS_ENCRYPTION;
+pub(crate) use startup::{CANCEL, SSL, Startup};

@@ -18,7 +18,8 @@ pub(crate) enum Startup<'a> {
         process: u32,
         secret: Secret<'a>,
     },
-    Startup {
+    /// A StartupMessage.
+    Session {
         minor: u16,
         parameters: Parameters<'a>,
     },
@@ -52,7 +53,7 @@ impl<'a> Startup<'a> {
             _ => {
                 let (major, minor) = ((code >> 16) as u16, code as u16);
                 match major {
-                    3 => Startup::Startup {
+                    3 => Startup::Session {
                         minor,
                         parameters: Parameters(reader.rest()),
                     },

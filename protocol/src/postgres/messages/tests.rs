@@ -41,7 +41,7 @@ fn startup_packets_as_bytes() {
         Ok(Startup::Unsupported { major: 2, minor: 0 })
     );
     let packet = b"\0\0\0\x1b\0\x03\0\x02user\0ann\0x\0y\0\0";
-    let Ok(Startup::Startup { minor, parameters }) = Startup::parse(packet) else {
+    let Ok(Startup::Session { minor, parameters }) = Startup::parse(packet) else {
         panic!("no start-up message");
     };
     assert_eq!((minor, parameters.get(b"user")), (2, Some(&b"ann"[..])));

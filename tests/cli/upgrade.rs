@@ -1,0 +1,207 @@
+//! The main job on real servers: production on 13 is recorded, and rehearsed on 13 and on 18.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::harness::{inspect, rehearsal, run};
+use crate::servers::{Server, python, root};
+
+/// What is known of the traffic: `tests/workload/changed.toml`.
+#[derive(Deserialize)]
+struct Truth {
+    changed: Vec<Changed>,
+    noise: Vec<Noise>,
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    sql: String,
+    kinds: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Noise {
+    name: String,
+}
+
+#[test]
+fn an_upgrade_shows_what_changed_and_nothing_else() {
+    let (Some(production), Some(old), Some(new)) = (
+        Server::postgres(13, "production"),
+        Server::postgres(13, "old"),
+        Server::postgres(18, "new"),
+    ) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let recording = dir.path().join("monday.rec");
+    let dump = dir.path().join("shop.dump");
+    let shop = production.load(None);
+    let dumped = Command::new("pg_dump")
+        .args(["--format", "custom", "--file"])
+        .arg(&dump)
+        .arg(&shop)
+        .status();
+    assert!(dumped.unwrap().success());
+
+    let Some(capture) = Capture::start(production.port(), &recording) else {
+        return;
+    };
+    let mut traffic = python();
+    traffic.args(["tests/workload/traffic.py", &shop, "--duration", "8"]);
+    let traffic = traffic.output().unwrap();
+    assert!(
+        traffic.status.success(),
+        "{}",
+        String::from_utf8_lossy(&traffic.stderr)
+    );
+    capture.stop();
+    let recorded = inspect(&recording);
+    assert_eq!(recorded["protocol_violations"], 0, "{recorded:#}");
+    assert_eq!(recorded["notes"]["mid-stream"], Value::Null, "{recorded:#}");
+
+    let plan = dir.path().join("plan.toml");
+    fs::write(&plan, plan_of(&old, &new, &dump)).unwrap();
+    run(rehearsal().args(["run", "--quiet"]).arg(&plan), 3);
+
+    let truth = fs::read_to_string(root().join("tests/workload/changed.toml")).unwrap();
+    let truth: Truth = toml::from_str(&truth).unwrap();
+    let report = fs::read(dir.path().join("runs/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let expected: BTreeSet<(String, String)> = truth
+        .changed
+        .iter()
+        .flat_map(|one| {
+            one.kinds
+                .iter()
+                .map(|kind| (one_line(&one.sql), kind.clone()))
+        })
+        .collect();
+    assert_eq!(differing(&report["groups"]), expected, "{report:#}");
+    assert_eq!(report["requests"]["missing"], 0);
+    let noise = report["noise"].as_array().unwrap();
+    assert!(
+        noise.len() >= truth.noise.len(),
+        "each of {:?} makes noise: {noise:#?}",
+        truth.noise.iter().map(|one| &one.name).collect::<Vec<_>>()
+    );
+
+    // The same version against itself, and against what production answered: nothing differs.
+    let [first, second, third] =
+        ["runs/old", "runs/old-again", "third"].map(|run| dir.path().join(run));
+    let target = old.load(Some(&dump));
+    let mut replay = rehearsal();
+    replay
+        .args(["replay", "--quiet", "--target", &target])
+        .arg(&recording);
+    run(replay.arg("-o").arg(&third), 0);
+    for before in [&first, &recording] {
+        let mut compare = rehearsal();
+        compare
+            .arg("compare")
+            .arg(before)
+            .arg(&third)
+            .arg("--noise")
+            .arg(&second);
+        run(compare.args(["--fail-on", "differences > 0"]), 0);
+    }
+}
+
+struct Capture(Child);
+
+impl Capture {
+    /// `None`, and why, where this user may not listen.
+    fn start(port: u16, recording: &Path) -> Option<Capture> {
+        let mut command = rehearsal();
+        command.args([
+            "capture",
+            "--quiet",
+            "-i",
+            "lo",
+            "-p",
+            &port.to_string(),
+            "-o",
+        ]);
+        let mut child = command
+            .arg(recording)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !recording.exists() {
+            if child.try_wait().unwrap().is_some() {
+                let output = child.wait_with_output().unwrap();
+                let told = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(told.contains("cap_net_raw"), "{told}");
+                println!("skipped: {told}");
+                return None;
+            }
+            assert!(Instant::now() < patience, "the capture does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Some(Capture(child))
+    }
+
+    fn stop(mut self) {
+        let told = Command::new("kill").arg(self.0.id().to_string()).status();
+        assert!(told.unwrap().success());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn plan_of(old: &Server, new: &Server, dump: &Path) -> String {
+    let side = |name: &str, server: &Server| {
+        let load = root().join("tests/workload/load");
+        format!(
+            "[{name}]\ntarget = \"postgresql://shop:rehearsal@127.0.0.1:{}/shop\"\nrestore = \"'{}' '{}' '{}'\"\n",
+            server.port(),
+            load.display(),
+            server.url,
+            dump.display()
+        )
+    };
+    format!(
+        "recording = \"monday.rec\"\noutput = \"runs\"\n{}{}[gate]\nfail-on = \"differences > 0\"\n",
+        side("old", old),
+        side("new", new)
+    )
+}
+
+/// Statements that the report names, each with the kind of its difference.
+fn differing(groups: &Value) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for group in groups.as_array().unwrap() {
+        let kind = match group["kind"].as_str().unwrap() {
+            "order only" => "order".to_owned(),
+            kind => kind.replace(' ', "-"),
+        };
+        for example in group["examples"].as_array().unwrap() {
+            let statement = one_line(example["statement"].as_str().unwrap());
+            found.insert((statement, kind.clone()));
+        }
+    }
+    found
+}
+
+fn one_line(sql: &str) -> String {
+    let words: Vec<&str> = sql
+        .trim()
+        .trim_end_matches(';')
+        .split_whitespace()
+        .collect();
+    words.join(" ")
+}
