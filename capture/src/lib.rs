@@ -17,8 +17,10 @@ mod source;
 mod splitter;
 mod worker;
 
+pub use flow::{Connection, Delivery, Inserted, State};
 pub use options::{Options, Source};
+pub use packet::{Dissected, Dissector, Endpoint, Flags, Segment};
 pub use pipeline::{CaptureError, Progress, Sink, Summary, run, run_into};
 pub use ports::Ports;
-pub use source::{FileError, LiveError, LiveOptions};
+pub use source::{FileError, LiveError, LiveOptions, Packet, PacketFile};
 pub use worker::Bounds;

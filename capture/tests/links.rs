@@ -7,6 +7,8 @@ use support::*;
 
 const WHOLE: &str = "C:hello S:world fin";
 
+type Wrapper = fn(&[u8]) -> Vec<u8>;
+
 /// A conversation in bare IP packets.
 fn conversation() -> Vec<Frame> {
     let mut talk = Talk::open(ENDS);
@@ -135,7 +137,7 @@ fn outer(protocol: u8, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tunnels() {
-    let cases: [fn(&[u8]) -> Vec<u8>; 8] = [
+    let cases: [Wrapper; 8] = [
         |packet| outer(17, &vxlan(5, packet)),
         |packet| {
             let head = [1, 0, 8, 0, 0, 0, 5, 0, 1, 2, 3, 4];

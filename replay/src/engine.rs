@@ -142,7 +142,7 @@ fn share(
     Ok(Shared {
         clock: Clock::start(),
         target: target.clone(),
-        tls: tls::config(target.tls, target.root_certificates.as_ref())?,
+        tls: tls::config(target)?,
         without_tls: AtomicBool::new(false),
         addresses: target.addresses()?,
         limits: options.limits,

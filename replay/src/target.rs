@@ -82,9 +82,14 @@ impl Target {
                 user: some(decode(url.username(), "user")?),
                 database: some(decode(url.path().trim_start_matches('/'), "database")?),
                 password: some(decode(url.password().unwrap_or(""), "password")?),
-                tls: false,
+                authority: Some(authority(&url)),
+                ..Login::default()
             },
-            tls: TlsMode::default(),
+            tls: match protocol.url_tls(url.scheme()) {
+                None => TlsMode::default(),
+                Some(false) => TlsMode::Disable,
+                Some(true) => TlsMode::VerifyFull,
+            },
             root_certificates: None,
             connect_timeout: None,
             password_file: None,
@@ -174,6 +179,15 @@ impl fmt::Display for Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({self}, {:?})", self.tls)
+    }
+}
+
+/// The host, and the port where the URL has one.
+fn authority(url: &Url) -> Arc<str> {
+    let host = url.host_str().unwrap_or("");
+    match url.port() {
+        Some(port) => format!("{host}:{port}").into(),
+        None => host.into(),
     }
 }
 

@@ -104,6 +104,12 @@ impl Direction {
         offset <= self.next() || self.fin.is_some_and(|fin| self.next() >= fin)
     }
 
+    /// Is the first held segment the next one?
+    fn is_due(&self) -> bool {
+        let front = self.assembler.as_ref().and_then(Assembler::front);
+        front.is_some_and(|held| held.start <= self.next())
+    }
+
     fn finished(&self) -> bool {
         self.fin.is_some_and(|fin| self.next() >= fin)
     }
@@ -307,10 +313,25 @@ impl Connection {
     }
 
     fn pump(&mut self, at: Timestamp, out: &mut impl Delivery) {
-        while self.pump_one(Side::Client, at, out) || self.pump_one(Side::Server, at, out) {}
+        loop {
+            // Two that wait for each other can only be forged.
+            let knot = self.client.is_due() && self.server.is_due();
+            let moved = self.pump_one(Side::Client, false, at, out)
+                || self.pump_one(Side::Server, false, at, out)
+                || knot && self.pump_one(Side::Client, true, at, out);
+            if !moved {
+                return;
+            }
+        }
     }
 
-    fn pump_one(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
+    fn pump_one(
+        &mut self,
+        side: Side,
+        anyway: bool,
+        at: Timestamp,
+        out: &mut impl Delivery,
+    ) -> bool {
         let (sender, receiver) = self.directions(side);
         let Some(assembler) = &mut sender.assembler else {
             return false;
@@ -318,7 +339,9 @@ impl Connection {
         let Some(front) = assembler.front() else {
             return false;
         };
-        if !receiver.reached(front.after) && receiver.hole(true).is_some() {
+        let waits =
+            !receiver.reached(front.after) && (receiver.hole(true).is_some() || receiver.is_due());
+        if waits && !anyway {
             return false;
         }
         let Some(held) = assembler.pop() else {

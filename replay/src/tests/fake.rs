@@ -88,7 +88,12 @@ struct LineDriver {
 }
 
 impl Driver for LineDriver {
-    fn open(&mut self, opening: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn open(
+        &mut self,
+        opening: &Exchange,
+        out: &mut Vec<u8>,
+        _: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError> {
         let user = self.login.user.as_deref().map(str::as_bytes);
         out.extend(b"hello ");
         out.extend(user.unwrap_or(&opening.request.bytes));
@@ -96,7 +101,7 @@ impl Driver for LineDriver {
         Ok(())
     }
 
-    fn tls_ready(&mut self, _: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn tls_ready(&mut self, _: &mut Vec<u8>, _: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
         Ok(())
     }
 
@@ -122,7 +127,7 @@ impl Driver for LineDriver {
             let line = String::from_utf8_lossy(&line);
             let (status, rest) = line.trim_end().split_once(' ').unwrap_or_default();
             let response = Response {
-                error_code: (status != "ok").then(|| Arc::from(status)),
+                error_code: (!["ok", "parting"].contains(&status)).then(|| Arc::from(status)),
                 wire_len: line.len() as u64,
                 first_byte_at: at,
                 last_byte_at: at,
@@ -151,6 +156,9 @@ impl Driver for LineDriver {
                 }
                 _ => DriverEvent::Answered(response),
             });
+            if status == "parting" {
+                events.push(DriverEvent::Reconnect);
+            }
         }
         Ok(())
     }
@@ -224,6 +232,10 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
             ("hello", _) => format!("welcome {number}\n"),
             ("stall", _) => continue,
             ("hang", _) | ("bye", _) => break,
+            ("part", _) => {
+                let _ = stream.write_all(b"parting idle\n");
+                break;
+            }
             ("garbage", _) => "garbage x\n".to_owned(),
             ("cancel", _) => {
                 let stalled: usize = rest.parse().unwrap();
