@@ -90,10 +90,21 @@ fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("rehearsal: {error:#}");
+            eprintln!("rehearsal: {}", told(&error));
             ExitCode::from(1)
         }
     }
+}
+
+/// An error and its causes, without those that it quotes already.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Prints a result; a reader that went away (`| head`) is not an error.

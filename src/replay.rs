@@ -33,8 +33,11 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 
-    /// The server: postgresql://[user[:password]@]host[:port][/database][?sslmode=...]
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The server: postgresql://[user[:password]@]host[:port][/database][?sslmode=...]"
+    )]
     target: String,
 
     /// Where the run goes: a folder that does not exist yet.

@@ -203,7 +203,13 @@ fn open(options: &Options) -> Result<Vec<Input>, CaptureError> {
                 let live = Live::open(name, &options.ports, &options.live)?;
                 inputs.push(Input::Live(live));
             }
-            source => files.push(source.clone()),
+            source => {
+                // What is no packet file is found before anything is written.
+                if let Source::File(path) = source {
+                    PacketFile::open(path)?;
+                }
+                files.push(source.clone());
+            }
         }
     }
     if !files.is_empty() {

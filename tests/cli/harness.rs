@@ -1,6 +1,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -45,4 +47,67 @@ pub fn traces() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/traces");
     let traces = env::var_os("REHEARSAL_TRACES").map_or(beside, PathBuf::from);
     traces.is_dir().then_some(traces)
+}
+
+pub fn psql(url: &str, sql: &str) {
+    let asked = Command::new("psql")
+        .args(["-qAtX", url, "-c", sql])
+        .output();
+    let asked = asked.unwrap();
+    assert!(
+        asked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&asked.stderr)
+    );
+}
+
+/// A capture of the loopback; killed with the value.
+pub struct Capture(Child);
+
+impl Capture {
+    /// `None`, and why, where this user may not listen.
+    pub fn start(port: u16, recording: &Path) -> Option<Capture> {
+        let mut command = rehearsal();
+        command.args([
+            "capture",
+            "--quiet",
+            "-i",
+            "lo",
+            "-p",
+            &port.to_string(),
+            "-o",
+        ]);
+        let mut child = command
+            .arg(recording)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !recording.exists() {
+            if child.try_wait().unwrap().is_some() {
+                let output = child.wait_with_output().unwrap();
+                let told = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(told.contains("cap_net_raw"), "{told}");
+                println!("skipped: {told}");
+                return None;
+            }
+            assert!(Instant::now() < patience, "the capture does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Some(Capture(child))
+    }
+
+    /// Ends it as its user would, and insists that it ended well.
+    pub fn stop(mut self) {
+        let told = Command::new("kill").arg(self.0.id().to_string()).status();
+        assert!(told.unwrap().success());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

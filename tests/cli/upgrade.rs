@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::harness::{inspect, rehearsal, run};
+use crate::harness::{Capture, inspect, rehearsal, run};
 use crate::servers::{Server, python, root};
 
 /// What is known of the traffic: `tests/workload/changed.toml`.
@@ -111,55 +109,6 @@ fn an_upgrade_shows_what_changed_and_nothing_else() {
             .arg("--noise")
             .arg(&second);
         run(compare.args(["--fail-on", "differences > 0"]), 0);
-    }
-}
-
-struct Capture(Child);
-
-impl Capture {
-    /// `None`, and why, where this user may not listen.
-    fn start(port: u16, recording: &Path) -> Option<Capture> {
-        let mut command = rehearsal();
-        command.args([
-            "capture",
-            "--quiet",
-            "-i",
-            "lo",
-            "-p",
-            &port.to_string(),
-            "-o",
-        ]);
-        let mut child = command
-            .arg(recording)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let patience = Instant::now() + Duration::from_secs(30);
-        while !recording.exists() {
-            if child.try_wait().unwrap().is_some() {
-                let output = child.wait_with_output().unwrap();
-                let told = String::from_utf8_lossy(&output.stderr).into_owned();
-                assert!(told.contains("cap_net_raw"), "{told}");
-                println!("skipped: {told}");
-                return None;
-            }
-            assert!(Instant::now() < patience, "the capture does not start");
-            thread::sleep(Duration::from_millis(20));
-        }
-        Some(Capture(child))
-    }
-
-    fn stop(mut self) {
-        let told = Command::new("kill").arg(self.0.id().to_string()).status();
-        assert!(told.unwrap().success());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

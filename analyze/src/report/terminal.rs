@@ -293,7 +293,7 @@ fn trust(out: &mut String, c: &Comparison) -> Result {
 fn next(out: &mut String, c: &Comparison) -> Result {
     let mut steps = Vec::new();
     if c.differences() > 0 {
-        steps.push("see both answers of each difference side by side: --html report.html");
+        steps.push("look at the HTML report: it has both answers of each difference, side by side");
     }
     if c.latency
         .fingerprints

@@ -148,7 +148,9 @@ pub fn whole_batches(bytes: &[u8]) -> Vec<usize> {
         let Some((covered, checksum)) = batch.split_last_chunk::<CHECKSUM>() else {
             break;
         };
-        if message.body < CHECKSUM || xxh3_64(covered) != u64::from_le_bytes(*checksum) {
+        // A fuzzer would never come past it.
+        let right = xxh3_64(covered) == u64::from_le_bytes(*checksum) || cfg!(fuzzing);
+        if message.body < CHECKSUM || !right {
             break;
         }
         ends.push(at);

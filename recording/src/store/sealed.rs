@@ -91,7 +91,8 @@ impl Sealed {
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, block.offset)
             .map_err(StoreError::io("read", &self.path))?;
-        if checksum(&bytes) != block.checksum {
+        // A fuzzer would never come past it.
+        if checksum(&bytes) != block.checksum && !cfg!(fuzzing) {
             return Err(damaged("its checksum is wrong".to_owned()));
         }
         let window = Window {
