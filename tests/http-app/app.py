@@ -93,7 +93,7 @@ def home(request):
 def login(request):
     form = dict(urllib.parse.parse_qsl(request.body().decode()))
     password = hashlib.sha256(form["password"].encode()).digest()
-    if not query("SELECT FROM members WHERE name = %s AND password = %s", form["member"], password):
+    if not query("SELECT name FROM members WHERE name = %s AND password = %s", form["member"], password):
         return Answer(403, "no such member, or another password\n")
     token = secrets.token_urlsafe(24)
     query("INSERT INTO sessions VALUES (%s, %s)", token, form["member"])
