@@ -1,5 +1,7 @@
 -- A lending library. Whatever clients make has a number that the client chose, so that no answer depends on who came first.
 
+DROP TABLE IF EXISTS reviews, loans, sessions, members, books;
+
 CREATE TABLE books (
     id int PRIMARY KEY,
     title text NOT NULL,
