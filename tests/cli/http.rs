@@ -51,7 +51,7 @@ fn a_new_version_of_an_application_shows_what_changed_and_nothing_else() {
         .status();
     assert!(dumped.unwrap().success());
     let application = Library::start(1, &production);
-    let Some(capture) = Capture::start(application.port(), &recording) else {
+    let Some(capture) = Capture::start(format!("http:{}", application.port()), &recording) else {
         return;
     };
     let mut traffic = script("tests/http-app/traffic.py");
