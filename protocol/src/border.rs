@@ -32,6 +32,26 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Is it an option of a replay, for [`Login::options`], and can it have the value? The error says
+    /// what is wrong.
+    fn check_option(&self, _name: &str, _value: &str) -> Result<(), &'static str> {
+        Err("the protocol has no such option")
+    }
+
+    /// Why a recorded request is not to be sent under the options, as a name for the ledger.
+    fn withheld(
+        &self,
+        _request: &Exchange,
+        _options: &[(Arc<str>, Arc<str>)],
+    ) -> Option<&'static str> {
+        None
+    }
+
+    /// Leaves of a recorded response's body what a driver reads in it: a replay holds no more.
+    fn abridge(&self, recorded: &mut Response) {
+        recorded.body = Vec::new();
+    }
+
     /// Finds the password in the text of the protocol's password file, when it has one.
     /// `None` in a field of `login` matches only a wildcard.
     fn password_from_file(

@@ -32,7 +32,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
     };
     let lost = begin(&worker, &mut queue, &watch, opening).await;
     while let Some(job) = queue.recv().await {
-        let reason = job.planned.unsendable.unwrap_or(lost);
+        let reason = match job.planned.unsendable {
+            Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
+            _ => lost,
+        };
         worker.skip(job, reason);
     }
 }
@@ -318,8 +321,14 @@ impl Session<'_> {
         let length = self.out.len();
         if let Err(error) = self.driver.send(&job.planned.row, &mut self.out) {
             self.out.truncate(length);
-            self.worker.complain(format!("not sent: {error}"));
-            self.worker.skip(job, reason::UNSUPPORTED);
+            let reason = match error {
+                DriverError::Unsupported(reason) => reason,
+                _ => {
+                    self.worker.complain(format!("not sent: {error}"));
+                    reason::UNSUPPORTED
+                }
+            };
+            self.worker.skip(job, reason);
             return;
         }
         let ready_at = if job.planned.row.request.pipelined {
@@ -541,6 +550,7 @@ impl Session<'_> {
             End::Parted => (reason::SESSION_LOST, None),
         };
         self.lose_flights(reason);
+        self.worker.add_counts(self.driver.counts());
         let after = reason::after(reason);
         if let Some(job) = self.held.take() {
             self.worker.skip(job, after);

@@ -13,6 +13,7 @@ use super::cookies::{self, Cookie};
 use super::head::{HeadBuffer, RequestHead};
 use super::message::heads;
 use super::reply::{Progress, Reply};
+use super::{secrets, wishes};
 use crate::{Driver, DriverError, DriverEvent, Limits, Login};
 
 #[derive(Debug)]
@@ -27,7 +28,6 @@ pub struct HttpDriver {
     tunnel: bool,
     received: u64,
     cookies_mapped: u64,
-    credentials_unknown: u64,
     unasked_bytes: u64,
 }
 
@@ -40,6 +40,8 @@ struct UnderWay {
     /// The body, until the server says `100 Continue`.
     held: Vec<u8>,
 }
+
+const NO_CREDENTIALS: &str = "credentials not recorded";
 
 type Edit = (Range<usize>, Vec<u8>);
 
@@ -54,20 +56,22 @@ impl HttpDriver {
             tunnel: false,
             received: 0,
             cookies_mapped: 0,
-            credentials_unknown: 0,
             unasked_bytes: 0,
         }
     }
 
     /// The head as it is to be sent: to the target's name, with its cookies and the user's fields.
     fn rewrite(&mut self, raw: &[u8], head: &RequestHead, blanked: bool) -> Vec<u8> {
+        let options = &self.login.options;
         let mut edits: Vec<Edit> = Vec::new();
+        let mut url = wishes::rewrite(head.target(), options).unwrap_or(head.target().to_vec());
         let host = head.head.value("host").unwrap_or_default();
         if let Some(authority) = self.login.authority.clone()
-            && self.options("keep-host").next().is_none()
+            && wishes::values(options, "keep-host").next().is_none()
         {
             let name = authority.as_bytes();
-            edits.extend(authority_of(head.target(), head.target.start, None, name));
+            let authority = authority_of(&url, 0, None, name);
+            url = apply(&url, authority.into_iter().collect());
             for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
                 let start = field.value.start;
                 if known.eq_ignore_ascii_case(b"host") {
@@ -79,6 +83,7 @@ impl HttpDriver {
                 }
             }
         }
+        edits.push((head.target.clone(), url));
         for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
             let start = field.value.start;
             if known.eq_ignore_ascii_case(b"cookie") {
@@ -87,14 +92,12 @@ impl HttpDriver {
                 let mapped = mapped.into_iter();
                 edits.extend(mapped.map(|(at, new)| (start + at.start..start + at.end, new)));
             } else if blanked && known.eq_ignore_ascii_case(b"authorization") {
-                match self.credentials(value) {
-                    Some(new) => edits.push((start..start + value.len(), new)),
-                    None => self.credentials_unknown += 1,
-                }
+                let new = self.credentials(value);
+                edits.extend(new.map(|new| (start..start + value.len(), new)));
             }
         }
         let mut added = Vec::new();
-        for field in self.options("set-header") {
+        for field in wishes::values(&self.login.options, "set-header") {
             let (name, new) = field.split_once(':').unwrap_or((field, ""));
             let (name, new) = (name.trim(), new.trim());
             let mut found = false;
@@ -114,13 +117,6 @@ impl HttpDriver {
         let end = end.unwrap_or(raw).len();
         edits.push((end..end, added));
         apply(raw, edits)
-    }
-
-    fn options<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let options = self.login.options.iter();
-        options
-            .filter(move |(known, _)| &**known == name)
-            .map(|(_, value)| &**value)
     }
 
     /// For a blanked `Basic` field, where the user told whom to be.
@@ -186,6 +182,9 @@ impl Driver for HttpDriver {
         events: &mut Vec<DriverEvent>,
     ) -> Result<(), DriverError> {
         self.reset();
+        if self.login.database.is_some() {
+            return Err(DriverError::Unsupported("a path in the target's URL"));
+        }
         events.push(match self.login.tls {
             true => DriverEvent::StartTls,
             false => DriverEvent::Opened(Response::default()),
@@ -230,7 +229,11 @@ impl Driver for HttpDriver {
         let continued = recorded
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
-        let rewritten = self.rewrite(buffer.bytes(), &head, notes.contains(Notes::SECRET_BLANKED));
+        let blanked = notes.contains(Notes::SECRET_BLANKED);
+        let rewritten = self.rewrite(buffer.bytes(), &head, blanked);
+        if blanked && secrets::lacks(&rewritten) {
+            return unsupported(NO_CREDENTIALS);
+        }
         let body = request.request.bytes.get(used..).unwrap_or_default();
         let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
         let sink = if blocked { &mut self.backlog } else { out };
@@ -310,7 +313,6 @@ impl Driver for HttpDriver {
     fn counts(&self) -> Vec<(&'static str, u64)> {
         vec![
             ("cookies mapped", self.cookies_mapped),
-            ("credentials not known", self.credentials_unknown),
             ("bytes nobody asked for", self.unasked_bytes),
         ]
     }
@@ -541,7 +543,10 @@ mod tests {
         let mut driver = driver(to_target());
         let mut cut = recorded("GET / HTTP/1.1\r\n\r\n", "");
         cut.notes.add(Notes::REQUEST_CUT);
+        let mut secret = recorded("GET / HTTP/1.1\r\nX-Api-Key: ***\r\n\r\n", "");
+        secret.notes.add(Notes::SECRET_BLANKED);
         for (request, what) in [
+            (secret, NO_CREDENTIALS),
             (cut, "request not captured whole"),
             (recorded("GET /", ""), "request not captured whole"),
             (recorded("GET\r\n\r\n", ""), "malformed request"),

@@ -17,8 +17,11 @@ mod secrets;
 mod seek;
 mod show;
 mod template;
+mod wishes;
 
-use recording::Exchange;
+use std::sync::Arc;
+
+use recording::{Exchange, Response};
 
 use crate::{Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown};
 
@@ -56,6 +59,25 @@ impl Protocol for Http {
 
     fn alpn(&self) -> &'static [&'static [u8]] {
         &[b"http/1.1"]
+    }
+
+    fn check_option(&self, name: &str, value: &str) -> Result<(), &'static str> {
+        wishes::check(name, value)
+    }
+
+    fn withheld(
+        &self,
+        request: &Exchange,
+        options: &[(Arc<str>, Arc<str>)],
+    ) -> Option<&'static str> {
+        wishes::withheld(request, options)
+    }
+
+    fn abridge(&self, recorded: &mut Response) {
+        let content = message::heads(&recorded.body).map(|(_, _, content)| content.len());
+        let heads = content.map_or(0, |content| recorded.body.len() - content);
+        recorded.body.truncate(heads);
+        recorded.body.shrink_to_fit();
     }
 
     fn password_from_file(

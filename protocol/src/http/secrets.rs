@@ -16,6 +16,27 @@ const NAMES: [&[u8]; 5] = [
 /// Blanks the credentials of a request's head, also where it can't be parsed. The length stays, and
 /// the scheme (`Basic`). Was there anything?
 pub fn blank(head: &mut [u8]) -> bool {
+    let mut blanked = false;
+    for byte in find(head).into_iter().flatten() {
+        if let Some(byte) = head.get_mut(byte)
+            && !byte.is_ascii_whitespace()
+        {
+            *byte = b'*';
+            blanked = true;
+        }
+    }
+    blanked
+}
+
+/// Are there credentials in the head that were blanked, and not filled in since?
+pub fn lacks(head: &[u8]) -> bool {
+    find(head).into_iter().any(|place| {
+        let secret = head.get(place).unwrap_or_default().trim_ascii();
+        !secret.is_empty() && secret.iter().all(|byte| *byte == b'*')
+    })
+}
+
+fn find(head: &[u8]) -> Vec<Range<usize>> {
     let mut secrets: Vec<Range<usize>> = user_info(head).into_iter().collect();
     let mut start = 0;
     let mut in_secret = false;
@@ -32,16 +53,7 @@ pub fn blank(head: &mut [u8]) -> bool {
         }
         start += line.len();
     }
-    let mut blanked = false;
-    for byte in secrets.into_iter().flatten() {
-        if let Some(byte) = head.get_mut(byte)
-            && !byte.is_ascii_whitespace()
-        {
-            *byte = b'*';
-            blanked = true;
-        }
-    }
-    blanked
+    secrets
 }
 
 /// Where in a field's line the credentials begin.
@@ -102,6 +114,7 @@ mod tests {
             let mut head = text.as_bytes().to_vec();
             assert!(blank(&mut head));
             assert_eq!(String::from_utf8_lossy(&head), blanked);
+            assert!(lacks(&head) && !lacks(text.as_bytes()));
         }
     }
 

@@ -57,6 +57,11 @@ impl Protocol for Lines {
         })
     }
 
+    fn withheld(&self, row: &Exchange, _: &[(Arc<str>, Arc<str>)]) -> Option<&'static str> {
+        let unwanted = row.request.bytes.starts_with(b"unwanted");
+        unwanted.then_some("filtered")
+    }
+
     fn password_from_file(&self, text: &str, _: &str, _: u16, login: &Login) -> Option<String> {
         let mut lines = text.lines().filter_map(|line| line.split_once(':'));
         let (_, password) = lines.find(|(user, _)| Some(*user) == login.user.as_deref())?;
@@ -85,6 +90,7 @@ struct LineDriver {
     login: Login,
     backend: Option<String>,
     received: Vec<u8>,
+    said: u64,
 }
 
 impl Driver for LineDriver {
@@ -111,7 +117,12 @@ impl Driver for LineDriver {
             return Err(DriverError::Unsupported("an unspeakable request"));
         }
         out.push(b'\n');
+        self.said += 1;
         Ok(())
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![("lines said", self.said), ("lines sung", 0)]
     }
 
     fn receive(
