@@ -14,6 +14,8 @@ else
 fi
 # shellcheck disable=SC2034
 python=$cache/venv/bin/python
+# Each server that a script starts has a folder here, with its port in a file.
+servers=$cache/servers
 
 log() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 
@@ -41,6 +43,40 @@ as_server() {
   fi
 }
 
+# The pid in a file, if that process runs. A stale file may name another process by now, but that one
+# does not work in the file's folder.
+pid_in() {
+  local pid
+  { read -r pid <"$1"; } 2>/dev/null || return 1
+  [[ $(readlink "/proc/$pid/cwd") == "${1%/*}" ]] && echo "$pid"
+}
+
+port_is_free() {
+  ! grep -qsx "$1" "$servers"/*/port && ! (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# A server's folder, open to the user that it runs as.
+make_home() {
+  mkdir -p "$1"
+  as_server test -r "$servers" || die "$servers is closed to the user postgres: choose another REHEARSAL_CACHE"
+  ((EUID != 0)) || chown postgres "$1"
+}
+
+# The asked port, or the one of the last start, or the first free one from FIRST. To be run under
+# a lock on $servers/lock, so that two starts at once get two ports.
+reserve_port() {
+  local home=$1 port=$2 first=$3
+  if [[ -n $port ]]; then
+    [[ -f $home/port && $(<"$home/port") == "$port" ]] || port_is_free "$port" || die "port $port is taken"
+  elif [[ -f $home/port ]]; then
+    return
+  else
+    port=$first
+    until port_is_free "$port"; do port=$((port + 1)); done
+  fi
+  echo "$port" >"$home/port"
+}
+
 ensure_packages() {
   local package missing=()
   for package in "$@"; do
@@ -53,4 +89,16 @@ ensure_packages() {
   as_root "${install[@]}" </dev/null >/dev/null 2>&1 && return
   as_root apt-get update -qq </dev/null
   as_root "${install[@]}" </dev/null >/dev/null
+}
+
+# A Python of its own with the packages of a file.
+ensure_venv() {
+  local venv=$1 wanted=$2
+  cmp -s "$wanted" "$venv/requirements.txt" && return
+  log "installing Python packages into $venv"
+  mkdir -p "$cache"
+  rm -rf "$venv"
+  /usr/bin/python3 -m venv "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted"
+  cp "$wanted" "$venv/requirements.txt"
 }

@@ -31,10 +31,11 @@ pub struct Args {
     #[arg(long, group = "source", value_name = "FILE")]
     read: Option<PathBuf>,
 
-    /// Port of the server, and what is spoken there where the port does not tell: 5432,
-    /// postgres:6543. May be given several times.
+    /// Port of the server: 5432, 8080, or with the protocol's name http:8080. Without it, a port that
+    /// is not a protocol's own is told by the first bytes of each connection. May be given several
+    /// times.
     #[arg(short, long = "port", required = true, value_name = "[PROTOCOL:]PORT", value_parser = port)]
-    ports: Vec<(u16, &'static dyn Protocol)>,
+    ports: Vec<(u16, Option<&'static dyn Protocol>)>,
 
     /// Where the recording goes: a folder that does not exist yet.
     #[arg(short, long, value_name = "DIR")]
@@ -57,8 +58,8 @@ pub struct Args {
     quiet: bool,
 }
 
-/// A port that is no protocol's own is taken for the first protocol's.
-fn port(text: &str) -> Result<(u16, &'static dyn Protocol), String> {
+/// Without a protocol where neither the name nor the number tells it.
+fn port(text: &str) -> Result<(u16, Option<&'static dyn Protocol>), String> {
     let (name, number) = match text.split_once(':') {
         Some((name, number)) => (Some(name), number),
         None => (None, text),
@@ -66,21 +67,27 @@ fn port(text: &str) -> Result<(u16, &'static dyn Protocol), String> {
     let port: u16 = number
         .parse()
         .map_err(|_| format!("{number:?} is not a port"))?;
-    let known = protocol::registry();
-    let protocol = match name {
-        Some(name) => known.iter().find(|protocol| protocol.name() == name),
-        None => known
-            .iter()
-            .find(|protocol| protocol.default_port() == port)
-            .or(known.first()),
+    let mut known = protocol::registry().iter().copied();
+    let Some(name) = name else {
+        let own = known.find(|protocol| protocol.default_port() == port);
+        return Ok((port, own));
     };
-    let names = known.iter().map(|protocol| protocol.name());
-    protocol.map(|protocol| (port, *protocol)).ok_or_else(|| {
-        format!(
-            "the protocol is one of: {}",
-            names.collect::<Vec<_>>().join(", ")
-        )
-    })
+    match protocol::by_name(name) {
+        Some(protocol) => Ok((port, Some(protocol))),
+        None => {
+            let names: Vec<&str> = known.map(|protocol| protocol.name()).collect();
+            Err(format!("the protocol is one of: {}", names.join(", ")))
+        }
+    }
+}
+
+/// A port that may be any protocol's is every one's.
+fn ports(told: &[(u16, Option<&'static dyn Protocol>)]) -> Ports {
+    let known = protocol::registry();
+    Ports::new(told.iter().flat_map(|(port, told)| {
+        let spoken = told.as_ref().map_or(known, std::slice::from_ref);
+        spoken.iter().map(|protocol| (*port, *protocol))
+    }))
 }
 
 pub fn run(args: Args) -> Result<Exit> {
@@ -89,7 +96,7 @@ pub fn run(args: Args) -> Result<Exit> {
         (None, Some(file)) if file == Path::new("-") => Source::Input,
         (None, file) => Source::File(file.unwrap_or_default()),
     };
-    let mut options = Options::new(vec![source], Ports::new(args.ports));
+    let mut options = Options::new(vec![source], ports(&args.ports));
     options.limits.body = usize::try_from(args.body_limit).unwrap_or(usize::MAX);
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()

@@ -4,6 +4,7 @@ mod capture;
 mod compare;
 mod inspect;
 mod interrupt;
+mod manner;
 mod plan;
 mod replay;
 mod run;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::manner::Manner;
+
 /// `plan.toml`. Paths in it are relative to the folder that it stands in.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -16,7 +18,7 @@ pub struct Plan {
     pub old: Side,
     pub new: Side,
     #[serde(default)]
-    pub replay: Pace,
+    pub replay: Manner,
     #[serde(default)]
     pub gate: Gate,
 }
@@ -27,14 +29,6 @@ pub struct Side {
     pub target: String,
     /// Shell command that puts the snapshot back, run before each replay.
     pub restore: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Pace {
-    pub speed: Option<f64>,
-    #[serde(default)]
-    pub asap: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,7 +80,8 @@ mod tests {
         assert_eq!(folder, dir.path());
         assert_eq!(plan.recording, dir.path().join("monday.rec"));
         assert_eq!(plan.output, Path::new("/elsewhere/monday"));
-        assert_eq!(plan.replay.speed, Some(2.0));
+        let options = plan.replay.options(&plan.old.target).unwrap();
+        assert_eq!(options.pace, ::replay::Pace::Speed(2.0));
     }
 
     #[test]

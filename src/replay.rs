@@ -1,7 +1,6 @@
 //! `rehearsal replay`: a recording to a run.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use ::replay::{Options, Pace, Progress, Target};
+use ::replay::{Options, Progress};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use recording::{Ledger, Manifest, Recording};
 use serde::Serialize;
 
+use crate::manner::Manner;
 use crate::{Exit, interrupt, print};
 
 const REFRESH: Duration = Duration::from_millis(200);
@@ -26,7 +26,13 @@ const REFRESH: Duration = Duration::from_millis(200);
 /// target's URL goes before the recorded one. The password comes from the URL, from PGPASSWORD or from
 /// ~/.pgpass.
 ///
-/// A replay writes to the target. A server that the recording was captured from is refused.
+/// HTTP requests are addressed to the target: Host, Origin, Referer and absolute URLs are changed
+/// with it, and a cookie that the recorded server set is sent as the target set it. Redirects are
+/// not followed. Credentials are never recorded: those of Basic come from the target's URL, others
+/// from --set-header, and a request that lacks them is not sent.
+///
+/// A replay writes to the target: a database always, an HTTP server with --allow-writes. A server that
+/// the recording was captured from is refused.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The recording.
@@ -36,7 +42,8 @@ pub struct Args {
     #[arg(
         long,
         value_name = "URL",
-        help = "The server: postgresql://[user[:password]@]host[:port][/database][?sslmode=...]"
+        help = "The server: postgresql://[user[:password]@]host[:port][/database][?sslmode=...], or \
+                http[s]://[user:password@]host[:port]"
     )]
     target: String,
 
@@ -44,13 +51,8 @@ pub struct Args {
     #[arg(short, long, value_name = "RUN", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
 
-    /// Speed as a multiple of the recorded one.
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    speed: f64,
-
-    /// Send each request as soon as the one before in its session is answered.
-    #[arg(long, conflicts_with = "speed")]
-    asap: bool,
+    #[command(flatten)]
+    manner: Manner,
 
     /// Print what would be sent, and when, and send nothing.
     #[arg(long)]
@@ -71,15 +73,10 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Exit> {
     let recording = Recording::open(&args.directory)?;
-    let pace = if args.asap {
-        Pace::Asap
-    } else {
-        Pace::Speed(args.speed)
-    };
-    let mut options = options(&args.target, pace)?;
+    let mut options = args.manner.options(&args.target)?;
     options.allow_captured_target = args.allow_captured_target;
     let Some(output) = args.output.filter(|_| !args.dry_run) else {
-        return dry_run(&recording, &options, pace);
+        return dry_run(&recording, &options);
     };
     let stop = interrupt::flag()?;
     let manifest = replay(&recording, &options, &output, args.quiet, &stop)?;
@@ -94,16 +91,6 @@ pub fn run(args: Args) -> Result<Exit> {
     } else {
         Exit::Failed
     })
-}
-
-pub fn options(target: &str, pace: Pace) -> Result<Options> {
-    let mut target = Target::parse(target, protocol::registry())?;
-    for warning in target.find_password(&|name| env::var(name).ok()) {
-        tracing::warn!("{warning}");
-    }
-    let mut options = Options::new(target);
-    options.pace = pace;
-    Ok(options)
 }
 
 /// Replays with a progress bar on standard error, where that is a terminal.
@@ -165,12 +152,12 @@ fn show(bar: &ProgressBar, progress: &Progress) {
     ));
 }
 
-fn dry_run(recording: &Recording, options: &Options, pace: Pace) -> Result<Exit> {
+fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
     let by_session = |info: &recording::SessionInfo| {
         let user = options.target.login.user.clone().or(info.user.clone());
         user.unwrap_or_else(|| "?".into())
     };
-    for planned in ::replay::plan(recording, pace)? {
+    for planned in ::replay::plan(recording, options)? {
         let planned = planned?;
         let row = &planned.row;
         let at = planned.offset.map_or_else(

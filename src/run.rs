@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::replay::{Options, Pace};
+use ::replay::Options;
 use analyze::{Gate, report};
 use anyhow::{Context, Result, bail};
 use recording::Recording;
@@ -34,7 +34,8 @@ use crate::{Exit, compare, interrupt, print, replay};
   restore = \"./restore.sh new-copy\"
 
   [replay]                             # optional
-  speed = 1.0                          # or: asap = true
+  speed = 1.0                          # or: asap = true; other options of rehearsal replay
+                                       # by their names: allow-writes = true, path = [\"/api\"]
 
   [gate]                               # optional
   fail-on = \"differences > 0\"          # see rehearsal compare --help
@@ -52,11 +53,6 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Exit> {
     let (plan, folder) = Plan::read(&args.plan)?;
-    let pace = match (plan.replay.speed, plan.replay.asap) {
-        (Some(_), true) => bail!("the plan says both speed and asap: leave one out"),
-        (_, true) => Pace::Asap,
-        (speed, false) => Pace::Speed(speed.unwrap_or(1.0)),
-    };
     let gate: Gate = match &plan.gate.fail_on {
         Some(text) => text
             .parse()
@@ -64,8 +60,8 @@ pub fn run(args: Args) -> Result<Exit> {
         None => Gate::default(),
     };
     // Everything that can be wrong with the plan is found before the first restore.
-    let old = replay::options(&plan.old.target, pace)?;
-    let new = replay::options(&plan.new.target, pace)?;
+    let old = plan.replay.options(&plan.old.target)?;
+    let new = plan.replay.options(&plan.new.target)?;
     let recording = Recording::open(&plan.recording)?;
     fs::create_dir(&plan.output).with_context(|| {
         format!(

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,18 +68,14 @@ impl Options {
 
     /// Names of the protocols.
     pub fn protocols(&self) -> Vec<String> {
-        let names: BTreeSet<&str> = self.ports.iter().map(|(_, it)| it.name()).collect();
+        let names = self.ports.protocols();
         names.into_iter().map(str::to_owned).collect()
     }
 
     /// The sources and ports, for the manifest.
     pub fn source(&self) -> String {
         let sources: Vec<String> = self.sources.iter().map(Source::to_string).collect();
-        let ports: Vec<String> = self
-            .ports
-            .iter()
-            .map(|(port, _)| port.to_string())
-            .collect();
+        let ports: Vec<String> = self.ports.numbers().map(|it| it.to_string()).collect();
         format!("{}, port {}", sources.join(" and "), ports.join(" and "))
     }
 }

@@ -2,10 +2,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use protocol::{Decoder, Limits, Opening, Protocol, Side};
+use protocol::{Decoder, Limits, Opening, Side};
 use recording::{Account, Exchange, Kind, Ledger, Notes, SessionInfo, Timestamp};
 
 use crate::flow::{Delivery, Inserted};
+use crate::ports::Spoken;
 
 /// What sessions give: rows, and the accounts of what did not become one.
 #[derive(Debug)]
@@ -50,7 +51,9 @@ impl Output {
 /// One connection's bytes on their way to its decoder.
 #[derive(Debug)]
 pub struct Session {
-    protocol: &'static dyn Protocol,
+    spoken: Spoken,
+    /// Known when something came.
+    protocol: &'static str,
     client: SocketAddr,
     server: SocketAddr,
     opened_at: Timestamp,
@@ -77,14 +80,15 @@ enum Decoding {
 
 impl Session {
     pub fn new(
-        protocol: &'static dyn Protocol,
+        spoken: Spoken,
         client: SocketAddr,
         server: SocketAddr,
         opened_at: Timestamp,
         mid_stream: bool,
     ) -> Session {
         Session {
-            protocol,
+            spoken,
+            protocol: "",
             client,
             server,
             opened_at,
@@ -162,10 +166,15 @@ impl Session {
         }
     }
 
-    fn start(&mut self, out: &mut Output) {
+    /// What was told first; of a gap, nothing.
+    fn start(&mut self, from: Side, bytes: &[u8], out: &mut Output) {
+        let Some(protocol) = self.spoken.told_by(from, bytes) else {
+            return;
+        };
+        self.protocol = protocol.name();
         self.number = out.last_session.fetch_add(1, Ordering::Relaxed) + 1;
         let info = SessionInfo {
-            protocol: Arc::from(self.protocol.name()),
+            protocol: Arc::from(self.protocol),
             client: self.client,
             server: self.server,
             user: None,
@@ -178,7 +187,7 @@ impl Session {
             mid_stream: self.mid_stream,
             info,
         };
-        self.decoding = Decoding::Reading(self.protocol.decoder(opening, out.limits));
+        self.decoding = Decoding::Reading(protocol.decoder(opening, out.limits));
     }
 
     /// Looks at the decoder after each call.
@@ -204,7 +213,7 @@ impl Session {
             return None;
         };
         let reason = decoder.rejected()?;
-        Some(Arc::from(format!("not {}: {reason}", self.protocol.name())))
+        Some(Arc::from(format!("not {}: {reason}", self.protocol)))
     }
 
     fn reject(&mut self, reason: &Arc<str>, out: &mut Output) {
@@ -230,7 +239,7 @@ impl Delivery for Reading<'_> {
     fn data(&mut self, from: Side, bytes: &[u8], at: Timestamp) {
         let len = bytes.len() as u64;
         if self.session.is_silent() {
-            self.session.start(self.out);
+            self.session.start(from, bytes, self.out);
         }
         match &mut self.session.decoding {
             Decoding::Reading(decoder) => {
@@ -253,7 +262,7 @@ impl Delivery for Reading<'_> {
         let reason = if cut { "snap length" } else { "not captured" };
         self.out.stream.lose(reason, len);
         if self.session.is_silent() {
-            self.session.start(self.out);
+            self.session.start(from, &[], self.out);
         }
         if let Decoding::Reading(decoder) = &mut self.session.decoding {
             let rows = self.out.rows.len();

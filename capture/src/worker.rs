@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use protocol::{Limits, Probe, Protocol};
+use protocol::Limits;
 use recording::{Exchange, Ledger, Timestamp};
 
 use crate::flow::{Class, Connection, FlowKey, Place, State, Table};
@@ -167,7 +167,7 @@ impl Worker {
         } else {
             (segment.destination, segment.source)
         };
-        let Some(protocol) = self.ports.get(server.port) else {
+        let Some(spoken) = self.ports.get(server.port).cloned() else {
             // A client whose own port is one of ours.
             self.packets -= u64::from(segment.packets);
             self.other_port += u64::from(segment.packets);
@@ -180,7 +180,7 @@ impl Worker {
         let flow = Flow {
             client,
             connection: Connection::default(),
-            session: Session::new(protocol, client.socket(), server.socket(), at, mid_stream),
+            session: Session::new(spoken, client.socket(), server.socket(), at, mid_stream),
             over: false,
         };
         self.table.insert(key, Class::Silent, at, flow);
@@ -193,8 +193,8 @@ impl Worker {
         match (self.ports.get(source), self.ports.get(destination)) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(_), Some(protocol)) => {
-                probes(protocol, payload) || (source != destination && source > destination)
+            (Some(_), Some(spoken)) => {
+                spoken.probes(payload) || (source != destination && source > destination)
             }
         }
     }
@@ -324,8 +324,4 @@ impl Worker {
             }
         }
     }
-}
-
-fn probes(protocol: &dyn Protocol, payload: &[u8]) -> bool {
-    protocol.probe(payload) == Probe::Yes
 }

@@ -1,5 +1,6 @@
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use recording::{Exchange, Response, SessionInfo, Timestamp};
 
@@ -19,6 +20,37 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     fn decoder(&self, opening: Opening, limits: Limits) -> Box<dyn Decoder>;
 
     fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver>;
+
+    /// Does the scheme of a target's URL decide on TLS, and how? Where it does, TLS comes before
+    /// the first byte.
+    fn url_tls(&self, _scheme: &str) -> Option<bool> {
+        None
+    }
+
+    /// What TLS to a target offers as its application protocol; empty for none.
+    fn alpn(&self) -> &'static [&'static [u8]] {
+        &[]
+    }
+
+    /// Is it an option of a replay, for [`Login::options`], and can it have the value? The error says
+    /// what is wrong.
+    fn check_option(&self, _name: &str, _value: &str) -> Result<(), &'static str> {
+        Err("the protocol has no such option")
+    }
+
+    /// Why a recorded request is not to be sent under the options, as a name for the ledger.
+    fn withheld(
+        &self,
+        _request: &Exchange,
+        _options: &[(Arc<str>, Arc<str>)],
+    ) -> Option<&'static str> {
+        None
+    }
+
+    /// Leaves of a recorded response's body what a driver reads in it: a replay holds no more.
+    fn abridge(&self, recorded: &mut Response) {
+        recorded.body = Vec::new();
+    }
 
     /// Finds the password in the text of the protocol's password file, when it has one.
     /// `None` in a field of `login` matches only a wildcard.
@@ -127,6 +159,44 @@ pub struct Login {
     pub password: Option<Arc<str>>,
     /// Ask the server for TLS before anything else.
     pub tls: bool,
+    /// The target's host, and its port where the URL has one.
+    pub authority: Option<Arc<str>>,
+    /// The protocol's own options, as the user named them.
+    pub options: Vec<(Arc<str>, Arc<str>)>,
+    /// Shared by all drivers of a run: clones of a login share it.
+    pub learnt: Learnt,
+}
+
+/// What a run's drivers learn for each other: by what name the recorded server made up which value,
+/// and what the target made up instead.
+#[derive(Clone, Default)]
+pub struct Learnt(Arc<RwLock<HashMap<Recorded, Arc<[u8]>>>>);
+
+/// A value's name, and the value as recorded.
+type Recorded = (Box<[u8]>, Box<[u8]>);
+
+impl Learnt {
+    /// Further values are not learnt.
+    const MAX: usize = 1 << 20;
+
+    pub fn teach(&self, name: &[u8], recorded: &[u8], target: &[u8]) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.into(), recorded.into());
+        if known.len() < Learnt::MAX || known.contains_key(&key) {
+            known.insert(key, target.into());
+        }
+    }
+
+    pub fn target(&self, name: &[u8], recorded: &[u8]) -> Option<Arc<[u8]>> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(name.into(), recorded.into())).cloned()
+    }
+}
+
+impl fmt::Debug for Learnt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Learnt")
+    }
 }
 
 impl fmt::Debug for Login {
@@ -136,21 +206,33 @@ impl fmt::Debug for Login {
             .field("database", &self.database)
             .field("password", &self.password.as_ref().map(|_| "..."))
             .field("tls", &self.tls)
-            .finish()
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
     }
 }
 
 /// Speaks for one recorded session to a target: recorded rows in, bytes to send out; received bytes
 /// in, responses out. Responses come in the order of the requests.
 pub trait Driver: fmt::Debug + Send {
-    /// Begins the session whose opening was recorded. Bytes to send are appended to `out`.
-    fn open(&mut self, opening: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError>;
+    /// Begins the session whose opening was recorded, or goes on with it over a new connection
+    /// after [`DriverEvent::Reconnect`]. Bytes to send are appended to `out`.
+    fn open(
+        &mut self,
+        opening: &Exchange,
+        out: &mut Vec<u8>,
+        events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError>;
 
     /// TLS stands: what comes next to send.
-    fn tls_ready(&mut self, out: &mut Vec<u8>) -> Result<(), DriverError>;
+    fn tls_ready(
+        &mut self,
+        out: &mut Vec<u8>,
+        events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError>;
 
     /// Bytes to send for a request. Some may be held back until the server asks for them (COPY):
-    /// they come out of `receive`. More than one request may be under way.
+    /// they come out of `receive`. More than one request may be under way. After
+    /// [`DriverError::Unsupported`] nothing was sent, and the session goes on without the request.
     fn send(&mut self, request: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError>;
 
     /// Bytes that came at `at`. Anything that must be sent in answer is appended to `out`.
@@ -162,12 +244,24 @@ pub trait Driver: fmt::Debug + Send {
         events: &mut Vec<DriverEvent>,
     ) -> Result<(), DriverError>;
 
+    /// The server closed the connection at `at`: gives the response that only the end delimits, and
+    /// [`DriverEvent::Reconnect`] where the session can go on. Requests under way that it does not
+    /// answer are lost.
+    fn end(&mut self, _at: Timestamp, _events: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// What the client says when it leaves, if anything.
     fn goodbye(&mut self, out: &mut Vec<u8>);
 
     /// What to send on a connection of its own to cancel what this session does now.
     /// `None` before the login is complete, or where the protocol has no such thing.
     fn cancel(&self) -> Option<Vec<u8>>;
+
+    /// What it did to requests on their way, by name, for the run's notes: `cookies mapped`.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -184,6 +278,9 @@ pub enum DriverEvent {
     },
     /// The response to the oldest request under way. `Response::error_code` tells an error.
     Answered(Response),
+    /// The connection is used up, and requests under way on it are lost: close it, and before the
+    /// next request make another and call `open` again, whose `Opened` is no news.
+    Reconnect,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -223,6 +320,9 @@ pub enum DifferenceKind {
     NewError,
     VanishedError,
     DifferentError,
+    /// Neither is an error: 200 and 302.
+    Status,
+    Headers,
     RowCount,
     AffectedRows,
     ColumnNames,
@@ -240,6 +340,8 @@ impl DifferenceKind {
             DifferenceKind::NewError => "new error",
             DifferenceKind::VanishedError => "vanished error",
             DifferenceKind::DifferentError => "different error",
+            DifferenceKind::Status => "status",
+            DifferenceKind::Headers => "headers",
             DifferenceKind::RowCount => "row count",
             DifferenceKind::AffectedRows => "affected rows",
             DifferenceKind::ColumnNames => "column names",

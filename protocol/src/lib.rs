@@ -6,18 +6,19 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod border;
+mod http;
 mod postgres;
 mod reader;
 mod sql;
 
 pub use border::{
-    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Limits, Login,
-    Opening, Probe, Protocol, Shown, Side,
+    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Learnt, Limits,
+    Login, Opening, Probe, Protocol, Shown, Side,
 };
 
 /// Every protocol that Rehearsal speaks.
 pub fn registry() -> &'static [&'static dyn Protocol] {
-    &[&postgres::Postgres]
+    &[&postgres::Postgres, &http::Http]
 }
 
 /// The protocol of that name.

@@ -88,8 +88,23 @@ async fn attempt(worker: &Worker, opening: &Exchange, tls: bool) -> Result<Conne
     let shared = &worker.shared;
     let login = shared.target.login_for(opening.info.as_deref(), tls);
     let mut driver = shared.target.protocol.driver(login, shared.limits);
+    let (stream, response) = open(worker, opening, driver.as_mut()).await?;
+    Ok(Connection {
+        stream,
+        driver,
+        response,
+    })
+}
+
+/// A connection for the driver's session: its first, or another one.
+pub(crate) async fn open(
+    worker: &Worker,
+    opening: &Exchange,
+    driver: &mut dyn Driver,
+) -> Result<(Stream, Response), Failure> {
     let mut out = Vec::new();
-    if let Err(error) = driver.open(opening, &mut out) {
+    let mut events = Vec::new();
+    if let Err(error) = driver.open(opening, &mut out, &mut events) {
         return Err(Failure {
             status: Status::Skipped,
             ..error.into()
@@ -97,32 +112,20 @@ async fn attempt(worker: &Worker, opening: &Exchange, tls: bool) -> Result<Conne
     }
     let mut stream = Stream::Plain(tcp(worker).await?);
     let mut bytes = vec![0; READ_BUFFER];
-    let mut events = Vec::new();
     loop {
-        stream.write_all(&out).await?;
-        stream.flush().await?;
-        out.clear();
-        let read = stream.read(&mut bytes).await?;
-        let received = bytes.get(..read).unwrap_or_default();
-        if received.is_empty() {
-            let complaint = "login failed: the target closed the connection".to_owned();
-            return Err(Failure::new(reason::SESSION_LOST, complaint));
-        }
-        let at = worker.now();
-        driver.receive(received, at, &mut out, &mut events)?;
-        for event in events.drain(..) {
-            match event {
+        while !events.is_empty() {
+            match events.remove(0) {
                 DriverEvent::StartTls => {
                     stream = start_tls(worker, stream).await?;
-                    driver.tls_ready(&mut out)?;
+                    driver.tls_ready(&mut out, &mut events)?;
                 }
-                DriverEvent::Opened(response) => {
+                DriverEvent::Opened(mut response) => {
                     stream.write_all(&out).await?;
-                    return Ok(Connection {
-                        stream,
-                        driver,
-                        response,
-                    });
+                    if response.wire_len == 0 {
+                        response.first_byte_at = worker.now();
+                        response.last_byte_at = response.first_byte_at;
+                    }
+                    return Ok((stream, response));
                 }
                 DriverEvent::Refused {
                     code,
@@ -136,12 +139,22 @@ async fn attempt(worker: &Worker, opening: &Exchange, tls: bool) -> Result<Conne
                         ..Failure::new(reason::LOGIN_REFUSED, complaint)
                     });
                 }
-                DriverEvent::Answered(_) => {
+                DriverEvent::Answered(_) | DriverEvent::Reconnect => {
                     let complaint = "login failed: an answer came before it".to_owned();
                     return Err(Failure::new(reason::SESSION_LOST, complaint));
                 }
             }
         }
+        stream.write_all(&out).await?;
+        stream.flush().await?;
+        out.clear();
+        let read = stream.read(&mut bytes).await?;
+        let received = bytes.get(..read).unwrap_or_default();
+        if received.is_empty() {
+            let complaint = "login failed: the target closed the connection".to_owned();
+            return Err(Failure::new(reason::SESSION_LOST, complaint));
+        }
+        driver.receive(received, worker.now(), &mut out, &mut events)?;
     }
 }
 

@@ -142,7 +142,7 @@ fn share(
     Ok(Shared {
         clock: Clock::start(),
         target: target.clone(),
-        tls: tls::config(target.tls, target.root_certificates.as_ref())?,
+        tls: tls::config(target)?,
         without_tls: AtomicBool::new(false),
         addresses: target.addresses()?,
         limits: options.limits,
@@ -181,17 +181,19 @@ fn read<E: Error>(
             Kind::Open => report.sessions += 1,
             Kind::Close => {}
         }
+        let mut kept = 0;
         if let Some(response) = &mut row.response {
-            response.body = Vec::new();
+            shared.target.protocol.abridge(response);
+            kept = response.body.len();
         }
-        let cost = size_of::<Job>() + row.request.bytes.len();
+        let cost = size_of::<Job>() + row.request.bytes.len() + kept;
         if shared.budget.full() {
             let _ = batches.send(std::mem::take(&mut batch));
             shared.budget.wait(&shared.stop);
         }
         shared.budget.charge(cost);
         batch.push(Box::new(Job {
-            planned: schedule.plan(row),
+            planned: schedule.plan(&shared.target, row),
             intended_at: Timestamp::default(),
             cost,
         }));
@@ -301,6 +303,19 @@ fn summarize(
                 report.windows
             ));
         }
+    }
+    let mut counts = std::collections::BTreeMap::new();
+    for (name, count) in worked.iter().flat_map(|report| &report.driver_counts) {
+        *counts.entry(name).or_insert(0) += count;
+    }
+    counts.retain(|_, count| *count > 0);
+    notes.extend(
+        counts
+            .into_iter()
+            .map(|(name, count)| format!("{name}: {count}")),
+    );
+    if options.target.is_unverified() {
+        notes.push("TLS with whoever answered: certificates were not verified".to_owned());
     }
     let mut complaints = std::collections::BTreeMap::new();
     for report in worked {

@@ -13,7 +13,6 @@ pub(crate) const LOGIN_REFUSED: &str = "login refused";
 pub(crate) const NOT_OPENED: &str = "opening not recorded";
 pub(crate) const NOTHING_TO_CANCEL: &str = "nothing to cancel";
 pub(crate) const OTHER_PROTOCOL: &str = "another protocol than the target's";
-pub(crate) const SECRET: &str = "holds a secret that was not recorded";
 pub(crate) const SESSION_LOST: &str = "session lost";
 pub(crate) const TIMED_OUT: &str = "timed out";
 pub(crate) const TLS_FAILED: &str = "TLS failed";
@@ -34,7 +33,6 @@ pub(crate) fn unsendable(row: &Exchange) -> Option<&'static str> {
             Status::Error => Some(FAILED_WHEN_RECORDED),
             Status::Unanswered | Status::Skipped => Some(LOGIN_INCOMPLETE),
         },
-        Kind::Request if row.notes.contains(Notes::SECRET_BLANKED) => Some(SECRET),
         Kind::Request => None,
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::{self, Sink};
 use crate::error::ReplayError;
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::schedule::{Pace, Planned, Schedule};
+use crate::schedule::{Planned, Schedule};
 use crate::target;
 
 impl Sink for Writer {
@@ -83,15 +83,15 @@ pub fn run(
     Ok(manifest?)
 }
 
-/// What a replay would send and when, without a target: rows as planned, in order of time.
+/// What a replay would send and when, without asking the target: rows as planned, in order of time.
 pub fn plan(
     recording: &Recording,
-    pace: Pace,
+    options: &Options,
 ) -> Result<impl Iterator<Item = Result<Planned, StoreError>>, ReplayError> {
-    pace.check()?;
-    let mut schedule = Schedule::new(pace);
+    options.pace.check()?;
+    let mut schedule = Schedule::new(options.pace);
     let rows = recording.rows()?;
-    Ok(rows.map(move |row| Ok(schedule.plan(row?))))
+    Ok(rows.map(move |row| Ok(schedule.plan(&options.target, row?))))
 }
 
 fn check(recording: &Recording, options: &Options) -> Result<(), ReplayError> {

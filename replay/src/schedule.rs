@@ -7,6 +7,7 @@ use recording::{Exchange, Kind, Notes, Timestamp};
 
 use crate::error::ReplayError;
 use crate::reason;
+use crate::target::Target;
 
 /// How fast a recording is replayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +74,7 @@ impl Schedule {
         }
     }
 
-    pub fn plan(&mut self, row: Exchange) -> Planned {
+    pub fn plan(&mut self, target: &Target, row: Exchange) -> Planned {
         let first = *self.first.get_or_insert(row.started_at);
         let offset = match self.pace {
             Pace::Asap => None,
@@ -86,7 +87,7 @@ impl Schedule {
         let mut unsendable = reason::unsendable(&row);
         match row.kind {
             Kind::Open => self.opened(&row),
-            Kind::Request => {}
+            Kind::Request => unsendable = unsendable.or_else(|| target.withheld(&row)),
             Kind::Cancel => match self.cancelled_by(row.session) {
                 Some(session) => queue = session,
                 None => unsendable = Some(reason::NOTHING_TO_CANCEL),
@@ -138,12 +139,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tests::Tape;
+    use crate::tests::{LINES, Tape};
 
     fn planned(tape: Tape, pace: Pace) -> Vec<Planned> {
         let mut schedule = Schedule::new(pace);
         let rows = tape.rows.into_iter();
-        rows.map(|row| schedule.plan(row)).collect()
+        let target = Target::parse("lines://h", &[&LINES]).unwrap();
+        rows.map(|row| schedule.plan(&target, row)).collect()
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
     };
     let lost = begin(&worker, &mut queue, &watch, opening).await;
     while let Some(job) = queue.recv().await {
-        let reason = job.planned.unsendable.unwrap_or(lost);
+        let reason = match job.planned.unsendable {
+            Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
+            _ => lost,
+        };
         worker.skip(job, reason);
     }
 }
@@ -87,9 +90,12 @@ async fn begin(
         })) => {
             let opened_at = response.last_byte_at;
             let outcome = at(Status::Ok, None, Some(response));
+            let opening = job.planned.row.clone();
             worker.opened();
             worker.finish(job, outcome);
             let mut session = Session {
+                opening,
+                parted: false,
                 worker,
                 queue,
                 watch,
@@ -106,7 +112,16 @@ async fn begin(
                 ending: false,
                 events: Vec::new(),
             };
-            let end = poll_fn(|cx| session.poll(cx)).await;
+            let end = loop {
+                match poll_fn(|cx| session.poll(cx)).await {
+                    End::Parted => {
+                        if let Err(reason) = session.reconnect().await {
+                            break End::Lost(reason);
+                        }
+                    }
+                    end => break end,
+                }
+            };
             session.end(end).await
         }
         Ok(Err(failure)) => {
@@ -151,6 +166,9 @@ fn pass(worker: &Worker, job: Box<Job>) {
 ///  queue -> held (until the answer before is there) -> out + flights (in order) -> outcomes
 /// ```
 struct Session<'a> {
+    opening: Exchange,
+    /// The connection is used up. The next request needs another one.
+    parted: bool,
     worker: &'a Rc<Worker>,
     queue: &'a mut Queue,
     watch: &'a Watch,
@@ -189,12 +207,15 @@ enum End {
     /// As recorded, with the row that said so, or where the recording ends.
     Closed(Option<Box<Job>>),
     Lost(&'static str),
+    /// It goes on over another connection.
+    Parted,
 }
 
 enum Taken {
     Done,
     /// Must wait for answers.
     Held(Box<Job>),
+    Parted(Box<Job>),
     End(Box<Job>),
 }
 
@@ -207,15 +228,21 @@ impl Session<'_> {
             if let Some(end) = self.take(cx) {
                 return Poll::Ready(end);
             }
+            if self.parted {
+                return Poll::Pending;
+            }
             if let Poll::Ready(Err(error)) = self.write(cx) {
-                return Poll::Ready(self.broken(&error));
+                match self.broken(&error) {
+                    Some(end) => return Poll::Ready(end),
+                    None => continue,
+                }
             }
             let close = self.held.as_ref().map(|job| &job.planned.row);
             if close.is_some_and(|row| row.kind == Kind::Close && self.left_unanswered(row)) {
                 continue;
             }
             match ready!(self.read(cx)) {
-                Ok(0) => return Poll::Ready(End::Lost(reason::SESSION_LOST)),
+                Ok(0) if !self.parted => return Poll::Ready(End::Lost(reason::SESSION_LOST)),
                 Ok(_) => {}
                 Err(end) => return Poll::Ready(end),
             }
@@ -248,6 +275,10 @@ impl Session<'_> {
                     self.held = Some(job);
                     return None;
                 }
+                Taken::Parted(job) => {
+                    self.held = Some(job);
+                    return Some(End::Parted);
+                }
                 Taken::End(job) => return Some(End::Closed(Some(job))),
             }
         }
@@ -266,6 +297,7 @@ impl Session<'_> {
             Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
                 self.worker.skip(job, reason::TRANSACTION_FAILED);
             }
+            Kind::Request if self.parted => return Taken::Parted(job),
             Kind::Request => self.send(job),
             Kind::Close if waits && !self.left_unanswered(row) => return Taken::Held(job),
             Kind::Close => return Taken::End(job),
@@ -289,8 +321,14 @@ impl Session<'_> {
         let length = self.out.len();
         if let Err(error) = self.driver.send(&job.planned.row, &mut self.out) {
             self.out.truncate(length);
-            self.worker.complain(format!("not sent: {error}"));
-            self.worker.skip(job, reason::UNSUPPORTED);
+            let reason = match error {
+                DriverError::Unsupported(reason) => reason,
+                _ => {
+                    self.worker.complain(format!("not sent: {error}"));
+                    reason::UNSUPPORTED
+                }
+            };
+            self.worker.skip(job, reason);
             return;
         }
         let ready_at = if job.planned.row.request.pipelined {
@@ -367,33 +405,75 @@ impl Session<'_> {
         let mut buffer = self.worker.read_buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut buffer);
         if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-            return Poll::Ready(Err(self.broken(&error)));
+            return Poll::Ready(self.broken(&error).map_or(Ok(0), Err));
         }
         let at = self.worker.now();
         let mut events = std::mem::take(&mut self.events);
-        let received = self
-            .driver
-            .receive(buffer.filled(), at, &mut self.out, &mut events);
-        let mut result = received;
-        for event in events.drain(..) {
-            match event {
-                DriverEvent::Answered(response) if !self.flights.is_empty() => {
-                    self.answered(response);
-                }
-                _ => {
-                    let what = "an answer to nothing".to_owned();
-                    result = Err(DriverError::Violation { what, offset: 0 });
-                }
-            }
-        }
+        let received = buffer.filled();
+        let result = match received.len() {
+            0 => self.driver.end(at, &mut events),
+            _ => self
+                .driver
+                .receive(received, at, &mut self.out, &mut events),
+        };
+        let result = self.heed(&mut events).and(result);
         self.events = events;
         Poll::Ready(match result {
-            Ok(()) => Ok(buffer.filled().len()),
+            Ok(()) => Ok(received.len()),
             Err(error) => {
                 self.worker.complain(format!("session lost: {error}"));
                 Err(End::Lost(reason::SESSION_LOST))
             }
         })
+    }
+
+    fn heed(&mut self, events: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
+        for event in events.drain(..) {
+            match event {
+                DriverEvent::Answered(response) if !self.flights.is_empty() => {
+                    self.answered(response);
+                }
+                DriverEvent::Reconnect => self.part(),
+                _ => {
+                    let what = "an answer to nothing".to_owned();
+                    return Err(DriverError::Violation { what, offset: 0 });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&mut self) {
+        self.parted = true;
+        self.lose_flights(reason::SESSION_LOST);
+        self.out.clear();
+        self.written = 0;
+        self.expect_answer();
+    }
+
+    async fn reconnect(&mut self) -> Result<(), &'static str> {
+        let connecting = connect::open(self.worker, &self.opening, self.driver.as_mut());
+        let patience = self.worker.shared.connect_timeout;
+        let connected = tokio::select! {
+            biased;
+            reason = self.watch.stopped() => return Err(reason),
+            connected = tokio::time::timeout(patience, connecting) => connected,
+        };
+        match connected {
+            Ok(Ok((stream, _))) => {
+                self.stream = stream;
+                self.parted = false;
+                Ok(())
+            }
+            Ok(Err(failure)) => {
+                self.worker.complain(failure.complaint);
+                Err(failure.reason)
+            }
+            Err(_elapsed) => {
+                self.worker.complain("connection timed out".to_owned());
+                Err(reason::TIMED_OUT)
+            }
+        }
     }
 
     fn answered(&mut self, response: Response) {
@@ -432,17 +512,18 @@ impl Session<'_> {
         self.watch.deadline.set(deadline);
     }
 
-    fn broken(&self, error: &std::io::Error) -> End {
+    /// `None` where the session goes on over another connection.
+    fn broken(&mut self, error: &std::io::Error) -> Option<End> {
+        let mut events = Vec::new();
+        let ended = self.driver.end(self.worker.now(), &mut events);
+        if ended.and(self.heed(&mut events)).is_ok() && self.parted {
+            return None;
+        }
         self.worker.complain(format!("session lost: {error}"));
-        End::Lost(reason::SESSION_LOST)
+        Some(End::Lost(reason::SESSION_LOST))
     }
 
-    /// Gives the reason for which rows that still come are skipped.
-    async fn end(mut self, end: End) -> &'static str {
-        let (reason, close) = match end {
-            End::Closed(close) => (reason::LEFT, close),
-            End::Lost(reason) => (reason, None),
-        };
+    fn lose_flights(&mut self, reason: &'static str) {
         for flight in std::mem::take(&mut self.flights) {
             if flight.sent_at.0 == 0 {
                 self.worker.skip(flight.job, reason);
@@ -458,6 +539,18 @@ impl Session<'_> {
             };
             self.worker.finish(flight.job, outcome);
         }
+        self.unsent = 0;
+    }
+
+    /// Gives the reason for which rows that still come are skipped.
+    async fn end(mut self, end: End) -> &'static str {
+        let (reason, close) = match end {
+            End::Closed(close) => (reason::LEFT, close),
+            End::Lost(reason) => (reason, None),
+            End::Parted => (reason::SESSION_LOST, None),
+        };
+        self.lose_flights(reason);
+        self.worker.add_counts(self.driver.counts());
         let after = reason::after(reason);
         if let Some(job) = self.held.take() {
             self.worker.skip(job, after);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::{Login, Protocol};
-use recording::SessionInfo;
+use recording::{Exchange, SessionInfo};
 use url::Url;
 
 use crate::error::ReplayError;
@@ -25,6 +25,7 @@ pub struct Target {
     pub tls: TlsMode,
     /// A file of PEM certificates to trust instead of the system's.
     pub root_certificates: Option<PathBuf>,
+    insecure: bool,
     pub connect_timeout: Option<Duration>,
     /// The text of the protocol's password file, for logins without a password.
     pub password_file: Option<Arc<str>>,
@@ -48,6 +49,12 @@ pub enum TargetError {
     },
     #[error("the target's URL has a {0} that is not UTF-8 when decoded")]
     Text(&'static str),
+    #[error("{protocol} targets can't have this --{name}: {why}")]
+    Option {
+        name: String,
+        protocol: &'static str,
+        why: &'static str,
+    },
 }
 
 const KNOWN_PARAMETERS: &str = "it knows sslmode, sslrootcert and connect_timeout";
@@ -77,15 +84,23 @@ impl Target {
         let mut target = Target {
             protocol,
             host,
-            port: url.port().unwrap_or_else(|| protocol.default_port()),
+            port: url
+                .port_or_known_default()
+                .unwrap_or_else(|| protocol.default_port()),
             login: Login {
                 user: some(decode(url.username(), "user")?),
                 database: some(decode(url.path().trim_start_matches('/'), "database")?),
                 password: some(decode(url.password().unwrap_or(""), "password")?),
-                tls: false,
+                authority: Some(authority(&url)),
+                ..Login::default()
             },
-            tls: TlsMode::default(),
+            tls: match protocol.url_tls(url.scheme()) {
+                None => TlsMode::default(),
+                Some(false) => TlsMode::Disable,
+                Some(true) => TlsMode::VerifyFull,
+            },
             root_certificates: None,
+            insecure: false,
             connect_timeout: None,
             password_file: None,
         };
@@ -118,6 +133,38 @@ impl Target {
             _ => return Err(TargetError::Parameter(name.to_owned(), KNOWN_PARAMETERS)),
         }
         Ok(())
+    }
+
+    /// Sets an option of the protocol's own.
+    pub fn set_option(&mut self, name: &str, value: &str) -> Result<(), TargetError> {
+        self.protocol
+            .check_option(name, value)
+            .map_err(|why| TargetError::Option {
+                name: name.to_owned(),
+                protocol: self.protocol.name(),
+                why,
+            })?;
+        self.login.options.push((name.into(), value.into()));
+        Ok(())
+    }
+
+    /// Takes whoever answers for the target, where there is TLS.
+    pub fn trust_anyone(&mut self) {
+        if matches!(self.tls, TlsMode::VerifyCa | TlsMode::VerifyFull) {
+            self.tls = TlsMode::Require;
+        }
+        self.root_certificates = None;
+        self.insecure = true;
+    }
+
+    /// Was it told to trust anyone, and is there TLS?
+    pub(crate) fn is_unverified(&self) -> bool {
+        self.insecure && self.tls != TlsMode::Disable
+    }
+
+    /// Why a request is not wanted.
+    pub(crate) fn withheld(&self, request: &Exchange) -> Option<&'static str> {
+        self.protocol.withheld(request, &self.login.options)
     }
 
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, ReplayError> {
@@ -158,7 +205,13 @@ impl Target {
 impl fmt::Display for Target {
     /// The URL without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.protocol.url_schemes().first().copied();
+        let encrypted = self.tls != TlsMode::Disable;
+        let fits = |scheme: &&str| {
+            self.protocol
+                .url_tls(scheme)
+                .is_none_or(|tls| tls == encrypted)
+        };
+        let scheme = self.protocol.url_schemes().iter().copied().find(fits);
         write!(f, "{}://", scheme.unwrap_or(self.protocol.name()))?;
         if let Some(user) = &self.login.user {
             write!(f, "{user}@")?;
@@ -174,6 +227,15 @@ impl fmt::Display for Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({self}, {:?})", self.tls)
+    }
+}
+
+/// The host, and the port where the URL has one.
+fn authority(url: &Url) -> Arc<str> {
+    let host = url.host_str().unwrap_or("");
+    match url.port() {
+        Some(port) => format!("{host}:{port}").into(),
+        None => host.into(),
     }
 }
 
@@ -309,6 +371,42 @@ mod tests {
         for (url, expected) in errors {
             assert_eq!(parse(url).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn https_has_a_port_of_its_own() {
+        let parse = |text| Target::parse(text, protocol::registry()).unwrap();
+        for (url, port, tls) in [
+            ("http://h", 80, TlsMode::Disable),
+            ("https://h", 443, TlsMode::VerifyFull),
+            ("https://h:8443", 8443, TlsMode::VerifyFull),
+        ] {
+            let target = parse(url);
+            assert_eq!((target.port, target.tls), (port, tls));
+            let shown = target.to_string();
+            assert_eq!(shown, format!("{}:{port}", url.trim_end_matches(":8443")));
+        }
+        let mut target = parse("https://h");
+        target.trust_anyone();
+        assert_eq!(
+            (target.tls, target.is_unverified()),
+            (TlsMode::Require, true)
+        );
+        let mut target = parse("http://h");
+        target.trust_anyone();
+        assert!(!target.is_unverified());
+    }
+
+    #[test]
+    fn an_option_is_the_protocols_own() {
+        let mut target = Target::parse("http://h", protocol::registry()).unwrap();
+        target.set_option("allow-writes", "").unwrap();
+        let error = target.set_option("set-header", "x").unwrap_err();
+        let told = "http targets can't have this --set-header: say 'NAME: VALUE'";
+        assert_eq!(error.to_string(), told);
+        let error = parse("lines://h").unwrap().set_option("path", "/");
+        let told = "lines targets can't have this --path: the protocol has no such option";
+        assert_eq!(error.unwrap_err().to_string(), told);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use crate::target::Target;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsMode {
     Disable,
@@ -53,11 +55,10 @@ impl FromStr for TlsMode {
     }
 }
 
-/// `None` where TLS is not wanted. Without `roots`, those of the system are trusted.
-pub(crate) fn config(
-    mode: TlsMode,
-    roots: Option<&PathBuf>,
-) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+/// `None` where TLS is not wanted. Without root certificates of its own, those of the system are
+/// trusted.
+pub(crate) fn config(target: &Target) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+    let (mode, roots) = (target.tls, target.root_certificates.as_ref());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let trust = match mode {
         TlsMode::Disable => return Ok(None),
@@ -69,12 +70,14 @@ pub(crate) fn config(
         any_name: mode != TlsMode::VerifyFull,
         provider: Arc::clone(&provider),
     };
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
+    let alpn = target.protocol.alpn().iter();
+    config.alpn_protocols = alpn.map(|name| name.to_vec()).collect();
     Ok(Some(Arc::new(config)))
 }
 

@@ -101,6 +101,8 @@ struct Book {
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerReport {
     pub(crate) measures: Measures,
+    /// What drivers did to requests on their way.
+    pub(crate) driver_counts: BTreeMap<&'static str, u64>,
     /// What went wrong, in words, and how often.
     pub(crate) complaints: BTreeMap<String, u64>,
     /// Seconds in which the thread was busy for more than 95 %, and seconds of all.
@@ -165,6 +167,7 @@ impl Worker {
                 counts: Counts::default(),
                 report: WorkerReport {
                     measures,
+                    driver_counts: BTreeMap::new(),
                     complaints: BTreeMap::new(),
                     busy_windows: 0,
                     windows: 0,
@@ -215,6 +218,13 @@ impl Worker {
 
     pub(crate) fn sent(&self) {
         self.book.borrow_mut().counts.sent += 1;
+    }
+
+    pub(crate) fn add_counts(&self, counts: Vec<(&'static str, u64)>) {
+        let sums = &mut self.book.borrow_mut().report.driver_counts;
+        for (name, count) in counts {
+            *sums.entry(name).or_default() += count;
+        }
     }
 
     pub(crate) fn complain(&self, complaint: String) {

@@ -1,4 +1,5 @@
 use std::env;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -66,7 +67,7 @@ pub struct Capture(Child);
 
 impl Capture {
     /// `None`, and why, where this user may not listen.
-    pub fn start(port: u16, recording: &Path) -> Option<Capture> {
+    pub fn start(port: impl Display, recording: &Path) -> Option<Capture> {
         let mut command = rehearsal();
         command.args([
             "capture",

@@ -3,6 +3,7 @@
 
 mod crash;
 mod harness;
+mod http;
 mod printed;
 mod servers;
 mod traces_postgres;

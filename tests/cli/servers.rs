@@ -34,15 +34,13 @@ impl Server {
 
     /// Puts the shop onto it, from a dump where there is one; the URL of its owner.
     pub fn load(&self, dump: Option<&Path>) -> String {
-        let mut load = script("tests/workload/load");
-        load.arg(&self.url).args(dump);
-        let loaded = load.output().unwrap();
-        assert!(
-            loaded.status.success(),
-            "{}",
-            String::from_utf8_lossy(&loaded.stderr)
-        );
-        last_line(&loaded)
+        printed(script("tests/workload/load").arg(&self.url).args(dump))
+    }
+
+    /// Puts the library into a database of its own, likewise; the database's URL.
+    pub fn load_library(&self, database: &str, dump: Option<&Path>) -> String {
+        let mut load = script("tests/http-app/load");
+        printed(load.args([&self.url, database]).args(dump))
     }
 
     pub fn port(&self) -> u16 {
@@ -62,6 +60,52 @@ impl Drop for Server {
             assert!(stopped.unwrap().success(), "{} does not stop", self.name);
         }
     }
+}
+
+/// The library of `tests/http-app`, behind its nginx.
+pub struct Library {
+    name: String,
+    pub url: String,
+}
+
+impl Library {
+    /// Installs what it and its clients need. `false`, and why, where that can't be had.
+    pub fn setup() -> bool {
+        let ready = script("scripts/http-app").arg("setup").output().unwrap();
+        if !ready.status.success() {
+            let told = String::from_utf8_lossy(&ready.stderr);
+            println!("skipped: no nginx, curl, chromium, wrk or waitress: {told}");
+        }
+        ready.status.success()
+    }
+
+    pub fn start(version: u32, database: &str) -> Library {
+        let name = format!("test-{}-{}", database_name(database), std::process::id());
+        let mut start = script("scripts/http-app");
+        start.args(["start", "--version", &version.to_string()]);
+        start.args(["--name", &name, "--database", database]);
+        let url = printed(&mut start);
+        Library { name, url }
+    }
+
+    pub fn port(&self) -> u16 {
+        let (_, port) = self.url.rsplit_once(':').unwrap();
+        port.parse().unwrap()
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        let mut stop = script("scripts/http-app");
+        let stopped = stop.args(["stop", &self.name]).output().unwrap();
+        if !std::thread::panicking() {
+            assert!(stopped.status.success(), "{} does not stop", self.name);
+        }
+    }
+}
+
+fn database_name(url: &str) -> &str {
+    url.rsplit_once('/').unwrap().1
 }
 
 pub fn root() -> PathBuf {
@@ -85,6 +129,14 @@ pub fn python() -> Command {
     let mut command = Command::new(last_line(&printed));
     command.current_dir(root()).stdin(Stdio::null());
     command
+}
+
+/// Runs it to its good end; the last line that it prints.
+fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {told}");
+    last_line(&output)
 }
 
 fn last_line(output: &Output) -> String {

@@ -12,10 +12,12 @@ pub struct GateError {
     text: String,
 }
 
-const COUNTS: [(&str, DifferenceKind); 11] = [
+const COUNTS: [(&str, DifferenceKind); 13] = [
     ("new-errors", DifferenceKind::NewError),
     ("vanished-errors", DifferenceKind::VanishedError),
     ("different-errors", DifferenceKind::DifferentError),
+    ("statuses", DifferenceKind::Status),
+    ("headers", DifferenceKind::Headers),
     ("row-counts", DifferenceKind::RowCount),
     ("affected-rows", DifferenceKind::AffectedRows),
     ("column-names", DifferenceKind::ColumnNames),

@@ -208,10 +208,7 @@ fn is_loopback(interface: &str) -> bool {
 
 /// The servers' segments, and IP fragments of TCP beyond the first, which have no ports.
 fn of_ports(ports: &Ports) -> String {
-    let ports: Vec<String> = ports
-        .iter()
-        .map(|(port, _)| format!("port {port}"))
-        .collect();
+    let ports: Vec<String> = ports.numbers().map(|port| format!("port {port}")).collect();
     format!(
         "(tcp and ({})) or (ip proto 6 and ip[6:2] & 0x1fff != 0) or (ip6 proto 44)",
         ports.join(" or ")

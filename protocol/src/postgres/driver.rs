@@ -124,7 +124,12 @@ impl PostgresDriver {
 }
 
 impl Driver for PostgresDriver {
-    fn open(&mut self, opening: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn open(
+        &mut self,
+        opening: &Exchange,
+        out: &mut Vec<u8>,
+        _events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError> {
         let session = &mut self.session;
         let packet = startup_packet(opening, &session.login)?;
         session.user = packet.user;
@@ -139,7 +144,11 @@ impl Driver for PostgresDriver {
         Ok(())
     }
 
-    fn tls_ready(&mut self, out: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn tls_ready(
+        &mut self,
+        out: &mut Vec<u8>,
+        _events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError> {
         self.session.state = State::LoggingIn;
         out.append(&mut self.session.startup);
         Ok(())

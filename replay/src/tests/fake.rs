@@ -57,6 +57,11 @@ impl Protocol for Lines {
         })
     }
 
+    fn withheld(&self, row: &Exchange, _: &[(Arc<str>, Arc<str>)]) -> Option<&'static str> {
+        let unwanted = row.request.bytes.starts_with(b"unwanted");
+        unwanted.then_some("filtered")
+    }
+
     fn password_from_file(&self, text: &str, _: &str, _: u16, login: &Login) -> Option<String> {
         let mut lines = text.lines().filter_map(|line| line.split_once(':'));
         let (_, password) = lines.find(|(user, _)| Some(*user) == login.user.as_deref())?;
@@ -85,10 +90,16 @@ struct LineDriver {
     login: Login,
     backend: Option<String>,
     received: Vec<u8>,
+    said: u64,
 }
 
 impl Driver for LineDriver {
-    fn open(&mut self, opening: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn open(
+        &mut self,
+        opening: &Exchange,
+        out: &mut Vec<u8>,
+        _: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError> {
         let user = self.login.user.as_deref().map(str::as_bytes);
         out.extend(b"hello ");
         out.extend(user.unwrap_or(&opening.request.bytes));
@@ -96,7 +107,7 @@ impl Driver for LineDriver {
         Ok(())
     }
 
-    fn tls_ready(&mut self, _: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn tls_ready(&mut self, _: &mut Vec<u8>, _: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
         Ok(())
     }
 
@@ -106,7 +117,12 @@ impl Driver for LineDriver {
             return Err(DriverError::Unsupported("an unspeakable request"));
         }
         out.push(b'\n');
+        self.said += 1;
         Ok(())
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![("lines said", self.said), ("lines sung", 0)]
     }
 
     fn receive(
@@ -122,7 +138,7 @@ impl Driver for LineDriver {
             let line = String::from_utf8_lossy(&line);
             let (status, rest) = line.trim_end().split_once(' ').unwrap_or_default();
             let response = Response {
-                error_code: (status != "ok").then(|| Arc::from(status)),
+                error_code: (!["ok", "parting"].contains(&status)).then(|| Arc::from(status)),
                 wire_len: line.len() as u64,
                 first_byte_at: at,
                 last_byte_at: at,
@@ -151,6 +167,9 @@ impl Driver for LineDriver {
                 }
                 _ => DriverEvent::Answered(response),
             });
+            if status == "parting" {
+                events.push(DriverEvent::Reconnect);
+            }
         }
         Ok(())
     }
@@ -224,6 +243,10 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
             ("hello", _) => format!("welcome {number}\n"),
             ("stall", _) => continue,
             ("hang", _) | ("bye", _) => break,
+            ("part", _) => {
+                let _ = stream.write_all(b"parting idle\n");
+                break;
+            }
             ("garbage", _) => "garbage x\n".to_owned(),
             ("cancel", _) => {
                 let stalled: usize = rest.parse().unwrap();

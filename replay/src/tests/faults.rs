@@ -152,3 +152,21 @@ proptest! {
         prop_assert!(!played.report.cut_short);
     }
 }
+
+#[test]
+fn a_session_goes_on_over_another_connection_where_its_driver_can() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "part one");
+    tape.say(1, "two");
+    tape.say(1, "part three");
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    assert_eq!(played.story(), ["ok", "ok", "ok", "ok", "ok: fin"]);
+    let said = [
+        vec!["hello user1", "part one"],
+        vec!["hello user1", "two", "part three"],
+    ];
+    assert_eq!(server.conversations(), said);
+}

@@ -191,14 +191,15 @@ fn what_cannot_be_said_is_named() {
     let mut tape = Tape::default();
     tape.open(1);
     tape.say(1, "cut").notes.add(Notes::REQUEST_GAP);
-    tape.say(1, "secret").notes.add(Notes::SECRET_BLANKED);
     tape.say(1, "unspeakable");
+    tape.say(1, "unwanted");
     tape.say(1, "said");
     tape.close(1);
     tape.open(2).status = Status::Error;
     tape.say(2, "x");
     tape.open(3).notes.add(Notes::ENCRYPTED);
     tape.open(4).info.as_mut().unwrap().protocol = "other".into();
+    tape.say(4, "unwanted");
     tape.open(5).status = Status::Unanswered;
     tape.say(6, "no opening");
     let played = play(tape, &options(server.address));
@@ -206,19 +207,21 @@ fn what_cannot_be_said_is_named() {
     let expected = [
         "ok",
         "skipped: request incomplete when recorded",
-        "skipped: holds a secret that was not recorded",
-        "skipped: unsupported",
+        "skipped: an unspeakable request",
+        "skipped: filtered",
         "ok",
         "ok: fin",
         "skipped: login failed when recorded",
         "skipped: login failed when recorded",
         "skipped: encrypted",
         "skipped: another protocol than the target's",
+        "skipped: another protocol than the target's",
         "skipped: login incomplete when recorded",
         "skipped: opening not recorded",
     ];
     assert_eq!(played.story(), expected);
     assert!(played.report.ledger.balanced());
+    assert_eq!(played.report.notes, ["lines said: 1"]);
 }
 
 #[test]

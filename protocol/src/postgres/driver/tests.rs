@@ -83,7 +83,9 @@ fn receive(
 
 fn ready() -> PostgresDriver {
     let mut driver = with_password(None);
-    driver.open(&startup(), &mut Vec::new()).unwrap();
+    driver
+        .open(&startup(), &mut Vec::new(), &mut Vec::new())
+        .unwrap();
     receive(&mut driver, &welcome()).unwrap();
     driver
 }
@@ -91,7 +93,9 @@ fn ready() -> PostgresDriver {
 /// What the driver answered to a password challenge.
 fn challenged(password: Option<&str>, challenge: &[u8]) -> Result<Vec<u8>, DriverError> {
     let mut driver = with_password(password);
-    driver.open(&startup(), &mut Vec::new()).unwrap();
+    driver
+        .open(&startup(), &mut Vec::new(), &mut Vec::new())
+        .unwrap();
     receive(&mut driver, challenge).map(|(out, _)| out)
 }
 
@@ -107,7 +111,7 @@ fn logs_in() {
     let mut driver = with_password(None);
     let mut out = Vec::new();
     assert_eq!(driver.cancel(), None);
-    driver.open(&startup(), &mut out).unwrap();
+    driver.open(&startup(), &mut out, &mut Vec::new()).unwrap();
     assert_eq!(out, b"\0\0\0\x23\0\x03\0\0database\0alice\0user\0alice\0\0");
     let (out, events) = receive(&mut driver, &welcome()).unwrap();
     assert!(out.is_empty());
@@ -170,7 +174,9 @@ fn says_what_it_can_not_answer() {
 #[test]
 fn a_server_must_prove_that_it_knows_the_password() {
     let mut driver = with_password(Some("secret"));
-    driver.open(&startup(), &mut Vec::new()).unwrap();
+    driver
+        .open(&startup(), &mut Vec::new(), &mut Vec::new())
+        .unwrap();
     let sasl = authentication(10, b"SCRAM-SHA-256\0\0");
     let (out, _) = receive(&mut driver, &sasl).unwrap();
     let first = String::from_utf8(out).unwrap();
@@ -193,7 +199,7 @@ fn asks_for_tls_first() {
         };
         let mut driver = PostgresDriver::new(login, Limits::default());
         let mut out = Vec::new();
-        driver.open(&startup(), &mut out).unwrap();
+        driver.open(&startup(), &mut out, &mut Vec::new()).unwrap();
         assert_eq!(out, b"\0\0\0\x08\x04\xd2\x16\x2f");
         driver
     };
@@ -201,7 +207,7 @@ fn asks_for_tls_first() {
     let (_, events) = receive(&mut driver, b"S").unwrap();
     assert_eq!(events, [DriverEvent::StartTls]);
     let mut out = Vec::new();
-    driver.tls_ready(&mut out).unwrap();
+    driver.tls_ready(&mut out, &mut Vec::new()).unwrap();
     assert!(out.ends_with(b"user\0alice\0\0"));
     receive(&mut driver, &welcome()).unwrap();
     assert!(driver.cancel().is_some());
@@ -213,7 +219,9 @@ fn asks_for_tls_first() {
 #[test]
 fn a_refusal_has_its_code() {
     let mut driver = with_password(None);
-    driver.open(&startup(), &mut Vec::new()).unwrap();
+    driver
+        .open(&startup(), &mut Vec::new(), &mut Vec::new())
+        .unwrap();
     let (_, events) = receive(&mut driver, &error("FATAL", "3D000")).unwrap();
     let [DriverEvent::Refused { code, message, .. }] = events.as_slice() else {
         panic!("{events:?}");
@@ -247,7 +255,7 @@ fn split_at_every_offset_is_the_same() {
     let play = |at: usize| {
         let mut driver = with_password(None);
         let (mut out, mut events) = (Vec::new(), Vec::new());
-        driver.open(&startup(), &mut out).unwrap();
+        driver.open(&startup(), &mut out, &mut Vec::new()).unwrap();
         let (start, script) = script.split_at(welcome().len());
         let mut feed = |driver: &mut PostgresDriver, bytes: &[u8]| {
             driver

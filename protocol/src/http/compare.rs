@@ -1,0 +1,468 @@
+//! How two responses to the same request differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use recording::Exchange;
+use serde_json::Value;
+
+use super::cookies;
+use super::message::Message;
+use crate::{Difference, DifferenceKind};
+
+/// Differences of one response that are told one by one.
+const MAX_TOLD: usize = 100;
+/// Bytes of a value that are told.
+const MAX_VALUE: usize = 200;
+
+/// Fields that say nothing of the answer: times, names of servers and of requests, and how the
+/// message was carried.
+const IGNORED: [&str; 38] = [
+    "age",
+    "alt-svc",
+    "cf-cache-status",
+    "cf-ray",
+    "connection",
+    "content-length",
+    "date",
+    "etag",
+    "expires",
+    "keep-alive",
+    "last-modified",
+    "nel",
+    "proxy-connection",
+    "report-to",
+    "request-id",
+    "server",
+    "server-timing",
+    "trailer",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "via",
+    "x-amz-cf-id",
+    "x-amz-id-2",
+    "x-amz-request-id",
+    "x-amzn-requestid",
+    "x-amzn-trace-id",
+    "x-b3-spanid",
+    "x-b3-traceid",
+    "x-cache",
+    "x-cache-hits",
+    "x-correlation-id",
+    "x-request-id",
+    "x-response-time",
+    "x-runtime",
+    "x-served-by",
+    "x-timer",
+    "x-trace-id",
+];
+
+const ABSENT: &str = "absent";
+
+pub fn compare(expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+    let (old, new) = (columns(expected), columns(observed));
+    if old.0 != new.0 {
+        let kind = match (is_error(old.0), is_error(new.0)) {
+            (false, true) => DifferenceKind::NewError,
+            (true, false) => DifferenceKind::VanishedError,
+            (true, true) => DifferenceKind::DifferentError,
+            (false, false) => DifferenceKind::Status,
+        };
+        return vec![difference(kind, "status", old.0, new.0)];
+    }
+    let mut differences = Vec::new();
+    match (Message::of(expected), Message::of(observed)) {
+        (Some(old), Some(new)) => {
+            compare_fields(&old, &new, &mut differences);
+            if digest(expected) != digest(observed) {
+                compare_contents(expected, observed, &old, &new, &mut differences);
+            }
+        }
+        _ => {
+            if old.1 != new.1 {
+                let place = "header content-type";
+                differences.push(difference(DifferenceKind::Headers, place, old.1, new.1));
+            }
+            if digest(expected) != digest(observed) {
+                differences.push(by_digest(expected, observed));
+            }
+        }
+    }
+    differences
+}
+
+/// The status and the content type.
+fn columns(exchange: &Exchange) -> (&str, &str) {
+    let response = exchange.response.as_ref();
+    let columns = response.and_then(|response| response.columns.as_deref());
+    let columns = columns.unwrap_or_default();
+    columns.split_once(' ').unwrap_or((columns, ""))
+}
+
+fn is_error(status: &str) -> bool {
+    status.starts_with(['4', '5'])
+}
+
+fn digest(exchange: &Exchange) -> u64 {
+    let response = exchange.response.as_ref();
+    response.map_or(0, |response| response.rows_digest)
+}
+
+fn difference(kind: DifferenceKind, place: &str, expected: &str, observed: &str) -> Difference {
+    Difference {
+        kind,
+        place: place.to_owned(),
+        expected: told(expected),
+        observed: told(observed),
+    }
+}
+
+fn told(value: &str) -> String {
+    if value.len() <= MAX_VALUE {
+        return value.to_owned();
+    }
+    let end = value.floor_char_boundary(MAX_VALUE);
+    format!("{}...", value.get(..end).unwrap_or_default())
+}
+
+fn by_digest(expected: &Exchange, observed: &Exchange) -> Difference {
+    let name = |exchange: &Exchange| format!("digest {:016x}", digest(exchange));
+    let (old, new) = (name(expected), name(observed));
+    difference(DifferenceKind::Values, "body", &old, &new)
+}
+
+fn compare_fields(old: &Message, new: &Message, differences: &mut Vec<Difference>) {
+    let (old, new) = (fields(old), fields(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let value = |fields: &BTreeMap<String, String>| {
+            fields
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| ABSENT.to_owned())
+        };
+        let (old, new) = (value(&old), value(&new));
+        if old != new {
+            let place = format!("header {name}");
+            differences.push(difference(DifferenceKind::Headers, &place, &old, &new));
+        }
+    }
+}
+
+/// By lower-case name, several of a name joined.
+fn fields(message: &Message) -> BTreeMap<String, String> {
+    let mut fields: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in message.head.head.fields() {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        if IGNORED.contains(&name.as_str()) || name == "set-cookie" {
+            continue;
+        }
+        let value = String::from_utf8_lossy(value);
+        let value = match name.as_str() {
+            "location" | "content-location" => without_authority(&value),
+            _ => &*value,
+        };
+        let known = fields.entry(name).or_default();
+        if !known.is_empty() {
+            known.push_str(", ");
+        }
+        known.push_str(value);
+    }
+    let set = cookies::set_by(&message.head).into_iter();
+    let names: BTreeSet<String> = set
+        .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
+        .collect();
+    if !names.is_empty() {
+        let names: Vec<String> = names.into_iter().collect();
+        fields.insert("set-cookie".to_owned(), names.join(", "));
+    }
+    fields
+}
+
+/// Servers write the name they are called by into absolute URLs, and two targets have two names.
+fn without_authority(url: &str) -> &str {
+    match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => rest
+            .find(['/', '?', '#'])
+            .map_or("/", |at| rest.get(at..).unwrap_or_default()),
+        _ => url,
+    }
+}
+
+fn compare_contents(
+    expected: &Exchange,
+    observed: &Exchange,
+    old: &Message,
+    new: &Message,
+    differences: &mut Vec<Difference>,
+) {
+    let readable = |message: &Message| !message.cut && !message.encoded;
+    if !readable(old) || !readable(new) {
+        differences.push(by_digest(expected, observed));
+        return;
+    }
+    let media = old.media_type();
+    if media == "application/json" || media.ends_with("+json") {
+        let old = serde_json::from_slice(&old.content);
+        let new = serde_json::from_slice(&new.content);
+        if let (Ok(old), Ok(new)) = (old, new) {
+            compare_json(&old, &new, &mut "$".to_owned(), differences);
+            return;
+        }
+    }
+    let text = media.starts_with("text/")
+        || media.ends_with("json")
+        || media.ends_with("xml")
+        || media.ends_with("javascript")
+        || media == "application/x-www-form-urlencoded";
+    match (
+        std::str::from_utf8(&old.content),
+        std::str::from_utf8(&new.content),
+    ) {
+        (Ok(old), Ok(new)) if text => compare_lines(old, new, differences),
+        _ => differences.push(by_digest(expected, observed)),
+    }
+}
+
+/// Keys in any order, items in theirs.
+fn compare_json(old: &Value, new: &Value, path: &mut String, differences: &mut Vec<Difference>) {
+    if differences.len() >= MAX_TOLD {
+        return;
+    }
+    let here = path.len();
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in keys {
+                path.push('.');
+                path.push_str(key);
+                compare_json_parts(old.get(key), new.get(key), path, differences);
+                path.truncate(here);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            for at in 0..old.len().max(new.len()) {
+                path.push_str(&format!("[{at}]"));
+                compare_json_parts(old.get(at), new.get(at), path, differences);
+                path.truncate(here);
+            }
+        }
+        _ if old == new => {}
+        _ => compare_json_texts(Some(old), Some(new), path, differences),
+    }
+}
+
+fn compare_json_parts(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    path: &mut String,
+    differences: &mut Vec<Difference>,
+) {
+    match (old, new) {
+        (Some(old), Some(new)) => compare_json(old, new, path, differences),
+        _ => compare_json_texts(old, new, path, differences),
+    }
+}
+
+fn compare_json_texts(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    path: &str,
+    differences: &mut Vec<Difference>,
+) {
+    let text = |value: Option<&Value>| value.map_or(ABSENT.to_owned(), Value::to_string);
+    if differences.len() < MAX_TOLD {
+        let (old, new) = (text(old), text(new));
+        differences.push(difference(DifferenceKind::Values, path, &old, &new));
+    }
+}
+
+/// What stands between the lines that both begin with and those that both end with: line by line
+/// where there are as many of them, otherwise as one.
+fn compare_lines(old: &str, new: &str, differences: &mut Vec<Difference>) {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let same = |pair: &(&&str, &&str)| pair.0 == pair.1;
+    let before = old.iter().zip(&new).take_while(same).count();
+    let (old, new) = (old.get(before..), new.get(before..));
+    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    let after = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take_while(same)
+        .count();
+    let old = old.get(..old.len() - after).unwrap_or_default();
+    let new = new.get(..new.len() - after).unwrap_or_default();
+    let mut tell = |line: usize, old: &str, new: &str| {
+        let place = format!("line {}", before + line + 1);
+        differences.push(difference(DifferenceKind::Values, &place, old, new));
+    };
+    if old.len() != new.len() || old.is_empty() {
+        let text = |lines: &[&str]| match lines {
+            [] => ABSENT.to_owned(),
+            lines => lines.join("\n"),
+        };
+        return tell(0, &text(old), &text(new));
+    }
+    let lines = old.iter().zip(new).enumerate();
+    let differing = lines.filter(|(_, (old, new))| old != new);
+    for (line, (old, new)) in differing.take(MAX_TOLD) {
+        tell(line, old, new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use recording::Timestamp;
+
+    use super::super::body::Asked;
+    use super::super::reply::Reply;
+    use super::*;
+
+    fn answered(text: &str, cap: usize) -> Exchange {
+        let mut reply = Reply::new(Asked::Other, cap);
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let (used, _) = reply.feed(rest, Timestamp(0)).unwrap();
+            rest = rest.get(used..).unwrap();
+        }
+        let (status, response) = reply.finish();
+        Exchange {
+            session: 0,
+            seq: 1,
+            kind: recording::Kind::Request,
+            started_at: Timestamp(0),
+            request: recording::Request::default(),
+            status,
+            reason: None,
+            response: Some(response),
+            notes: recording::Notes::default(),
+            info: None,
+            pacing: None,
+        }
+    }
+
+    fn message(status: &str, fields: &str, content: &str) -> String {
+        let len = content.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\n{fields}\r\n{content}")
+    }
+
+    fn between(old: &str, new: &str) -> Vec<String> {
+        compare(&answered(old, 1000), &answered(new, 1000))
+            .into_iter()
+            .map(|difference| {
+                let Difference {
+                    kind,
+                    place,
+                    expected,
+                    observed,
+                } = difference;
+                format!("{}, {place}: {expected} / {observed}", kind.name())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn statuses_differ_by_what_they_are() {
+        for (old, new, name) in [
+            ("200 OK", "500 No", "new error, status: 200 / 500"),
+            ("404 No", "200 OK", "vanished error, status: 404 / 200"),
+            ("404 No", "403 No", "different error, status: 404 / 403"),
+            ("200 OK", "302 Found", "status, status: 200 / 302"),
+        ] {
+            let (old, new) = (message(old, "A: b\r\n", "x"), message(new, "", "y"));
+            assert_eq!(between(&old, &new), [name]);
+        }
+    }
+
+    #[test]
+    fn fields_that_matter_are_compared() {
+        let old = message(
+            "200 OK",
+            "Date: a\r\nX-A: 1\r\nVary: a\r\nVary: b\r\nSet-Cookie: s=1\r\nLocation: http://old/a\r\n",
+            "",
+        );
+        let same = message(
+            "200 Fine",
+            "ETag: b\r\nx-a: 1\r\nvary: a, b\r\nSet-Cookie: s=2; Path=/\r\nLocation: http://new:1/a\r\n",
+            "",
+        );
+        assert_eq!(between(&old, &same), [""; 0]);
+        let new = message(
+            "200 OK",
+            "X-A: 2\r\nVary: a, b\r\nSet-Cookie: t=1\r\nLocation: /b\r\n",
+            "",
+        );
+        assert_eq!(
+            between(&old, &new),
+            [
+                "headers, header location: /a / /b",
+                "headers, header set-cookie: s / t",
+                "headers, header x-a: 1 / 2"
+            ]
+        );
+    }
+
+    #[test]
+    fn json_is_compared_by_its_parts() {
+        let json = |text| message("200 OK", "Content-Type: application/json\r\n", text);
+        let old = json(r#"{"a":1,"b":{"c":[1,2,3]},"d":null}"#);
+        assert_eq!(
+            between(&old, &json(r#"{ "d":null, "b":{"c":[1,2,3]}, "a":1 }"#)),
+            [""; 0]
+        );
+        assert_eq!(
+            between(&old, &json(r#"{"a":"1","b":{"c":[1,5]},"e":0}"#)),
+            [
+                "values, $.a: 1 / \"1\"",
+                "values, $.b.c[1]: 2 / 5",
+                "values, $.b.c[2]: 3 / absent",
+                "values, $.d: null / absent",
+                "values, $.e: absent / 0"
+            ]
+        );
+        assert_eq!(
+            between(&old, &json("oops")),
+            [r#"values, line 1: {"a":1,"b":{"c":[1,2,3]},"d":null} / oops"#]
+        );
+    }
+
+    #[test]
+    fn text_is_compared_by_lines() {
+        let html = |text| message("200 OK", "Content-Type: text/html; charset=utf-8\r\n", text);
+        let old = html("a\nb\nc\nd\n");
+        assert_eq!(
+            between(&old, &html("a\nB\nc\nD\n")),
+            ["values, line 2: b / B", "values, line 4: d / D"]
+        );
+        assert_eq!(
+            between(&old, &html("a\nb\nd\n")),
+            ["values, line 3: c / absent"]
+        );
+        assert_eq!(
+            between(&old, &html("a\nb\nc\nd")),
+            ["values, line 5: absent / absent"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_compared_by_its_digest() {
+        let image = |text| message("200 OK", "Content-Type: image/png\r\n", text);
+        let found = between(&image("abc"), &image("abd"));
+        assert!(found.first().unwrap().starts_with("values, body: digest "));
+        assert_eq!(between(&image("abc"), &image("abc")), [""; 0]);
+        for cap in [0, 60] {
+            let (old, new) = (answered(&image("abc"), cap), answered(&image("abd"), cap));
+            let found = compare(&old, &new);
+            assert_eq!(found.len(), 1);
+            assert_eq!(found.first().unwrap().kind, DifferenceKind::Values);
+        }
+    }
+
+    #[test]
+    fn how_it_was_carried_is_no_difference() {
+        let chunked =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n";
+        assert_eq!(between(&message("200 OK", "", "abc"), chunked), [""; 0]);
+    }
+}

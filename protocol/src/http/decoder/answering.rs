@@ -1,0 +1,261 @@
+//! The server's side of a decoder, and whose response is whose.
+
+use recording::{Exchange, Notes, Status, Timestamp};
+
+use super::{Client, HttpDecoder, NOT_HTTP, REQUEST_INCOMPLETE, Server, UnderWay};
+use crate::Side;
+use crate::http::body::{Asked, Skip};
+use crate::http::head::Fault;
+use crate::http::reply::{Progress, Reply};
+use crate::http::seek::Seek;
+
+const RESPONSE_LOST: &str = "response lost in a gap";
+const REQUEST_LOST: &str = "request lost in a gap";
+
+impl HttpDecoder {
+    fn server_step(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) -> usize {
+        match &mut self.server {
+            Server::Seeking(seek) => {
+                if let Some(found) = seek.take(Side::Server, bytes) {
+                    self.server = Server::Between;
+                    self.server_bytes(&found, at, out);
+                }
+                bytes.len()
+            }
+            Server::Between => {
+                self.expect_response(at, out);
+                0
+            }
+            Server::Reply(reply) => match reply.feed(bytes, at) {
+                Ok((used, Progress::Done)) => {
+                    self.end_response(at, out);
+                    used
+                }
+                Ok((used, _)) => used,
+                Err(fault) => {
+                    self.bad_response(fault, out);
+                    bytes.len()
+                }
+            },
+            Server::Stray(reply) => match reply.feed(bytes, at) {
+                Ok((used, Progress::Done)) => {
+                    self.end_stray(out);
+                    used
+                }
+                Ok((_, _)) if self.requests_lost && reply.head().is_some() => {
+                    self.end_stray(out);
+                    self.server = Server::Seeking(Seek::default());
+                    bytes.len()
+                }
+                Ok((used, _)) => used,
+                Err(fault) => {
+                    self.bad_response(fault, out);
+                    bytes.len()
+                }
+            },
+        }
+    }
+
+    pub(super) fn server_bytes(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.opaque.is_none() && self.rejected.is_none() {
+            let used = self.server_step(rest, at, out);
+            rest = rest.get(used..).unwrap_or_default();
+        }
+    }
+
+    /// A response begins: whose is it?
+    fn expect_response(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        if self.under_way.is_empty()
+            && let Client::Head { buffer, at: began } = &mut self.client
+        {
+            let (head, began) = (std::mem::take(buffer), *began);
+            self.bad_request(head.bytes(), REQUEST_INCOMPLETE, began, at, out);
+            if let Some(cut) = self.under_way.back_mut() {
+                cut.exchange.notes.add(Notes::REQUEST_GAP);
+            }
+        }
+        let uncertain = self.requests_lost || self.responses_lost;
+        if uncertain && !self.under_way.is_empty() {
+            let asked_on = self.under_way.len() > 1;
+            if asked_on && (self.pipelines || !self.responses_lost) {
+                return self.leave("pairing lost in a gap", out);
+            }
+            while self.under_way.len() > 1 {
+                self.lose_response(out);
+            }
+            self.requests_lost = false;
+            self.responses_lost = false;
+        }
+        self.pipelines |= self.under_way.len() > 1;
+        self.server = match self.under_way.front() {
+            Some(oldest) if !oldest.answered => {
+                Server::Reply(Reply::new(oldest.asked, self.limits.body))
+            }
+            _ => Server::Stray(Reply::new(Asked::Other, self.limits.body)),
+        };
+    }
+
+    fn take_reply(&mut self) -> Option<Reply> {
+        match std::mem::replace(&mut self.server, Server::Between) {
+            Server::Reply(reply) | Server::Stray(reply) => Some(reply),
+            Server::Between | Server::Seeking(_) => None,
+        }
+    }
+
+    fn end_response(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        let Some(reply) = self.take_reply() else {
+            return;
+        };
+        let status = reply.head().map_or(0, |head| head.status);
+        self.answer_oldest(reply);
+        if let Some(next) = self.under_way.get_mut(1) {
+            next.exchange.request.pipelined = true;
+        }
+        let Some(oldest) = self.under_way.front() else {
+            return;
+        };
+        let tunnel = oldest.tunnel;
+        let opened = match oldest.asked {
+            Asked::Connect => (200..300).contains(&status),
+            _ => status == 101,
+        };
+        if oldest.whole {
+            self.give_oldest(out);
+        }
+        if opened {
+            self.leave(tunnel.unwrap_or("upgrade"), out);
+        } else if let Client::Dead(fault) = self.client
+            && self.under_way.is_empty()
+        {
+            self.leave(fault, out);
+        } else if tunnel.is_some()
+            && let Client::Held(held) = &mut self.client
+        {
+            let held = std::mem::take(held);
+            self.client = Client::Between;
+            self.client_bytes(&held, at, out);
+        }
+    }
+
+    fn answer_oldest(&mut self, reply: Reply) {
+        let Some(oldest) = self.under_way.front_mut() else {
+            return;
+        };
+        oldest.answered = true;
+        let exchange = &mut oldest.exchange;
+        if reply.has_gap() {
+            exchange.notes.add(Notes::RESPONSE_GAP);
+        }
+        if let Some(flaw) = reply.head().and_then(|head| head.head.flaw) {
+            exchange.notes.add(Notes::VIOLATION);
+            exchange.reason.get_or_insert_with(|| flaw.into());
+        }
+        let (status, response) = reply.finish();
+        exchange.status = status;
+        exchange.response = Some(response);
+    }
+
+    /// The oldest request under way gets no complete response. What there is of one stays with it.
+    pub(super) fn leave_oldest(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {
+        if let Some(oldest) = self.under_way.front_mut() {
+            oldest.exchange.reason.get_or_insert_with(|| reason.into());
+            oldest.exchange.status = Status::Unanswered;
+        }
+        self.give_oldest(out);
+    }
+
+    pub(super) fn lose_response(&mut self, out: &mut Vec<Exchange>) {
+        if let Some(oldest) = self.under_way.front_mut() {
+            oldest.exchange.notes.add(Notes::RESPONSE_GAP);
+        }
+        self.leave_oldest(RESPONSE_LOST, out);
+    }
+
+    fn end_stray(&mut self, out: &mut Vec<Exchange>) {
+        let Some(reply) = self.take_reply() else {
+            return;
+        };
+        let (status, response) = reply.finish();
+        let mut exchange = UnderWay::new(Asked::Other, response.first_byte_at).exchange;
+        exchange.status = status;
+        exchange.notes.add(Notes::REQUEST_GAP);
+        let reason = match (self.requests_lost, self.opening.mid_stream) {
+            (true, true) => "request before capture",
+            (true, false) => REQUEST_LOST,
+            (false, _) => "response without request",
+        };
+        exchange.reason = Some(reason.into());
+        exchange.response = Some(response);
+        self.give(exchange, out);
+    }
+
+    fn bad_response(&mut self, fault: Fault, out: &mut Vec<Exchange>) {
+        if self.seq == 0 && fault == "no status line" {
+            self.rejected = Some(NOT_HTTP);
+            return;
+        }
+        if let Server::Reply(_) = self.server
+            && let Some(reply) = self.take_reply()
+        {
+            self.answer_oldest(reply);
+            if let Some(oldest) = self.under_way.front_mut() {
+                oldest.exchange.notes.add(Notes::VIOLATION);
+            }
+            self.leave_oldest(fault, out);
+        }
+        self.leave(fault, out);
+    }
+
+    /// Gives up: nothing that follows is read.
+    pub(super) fn leave(&mut self, name: &'static str, out: &mut Vec<Exchange>) {
+        while let Some(oldest) = self.under_way.front() {
+            match oldest.answered {
+                true => self.give_oldest(out),
+                false => self.leave_oldest(name, out),
+            }
+        }
+        self.opaque = Some(name);
+    }
+
+    pub(super) fn server_gap(&mut self, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
+        let skip = match &mut self.server {
+            Server::Reply(reply) | Server::Stray(reply) => reply.skip(len, at),
+            Server::Between | Server::Seeking(_) => Skip::Beyond(len.max(1)),
+        };
+        match (&self.server, skip) {
+            (_, Skip::Within) => return,
+            (Server::Reply(_), Skip::Beyond(_)) => self.end_response(at, out),
+            (Server::Stray(_), _) => self.end_stray(out),
+            (Server::Reply(_), Skip::Lost) => {
+                if let Some(reply) = self.take_reply() {
+                    self.answer_oldest(reply);
+                    self.lose_response(out);
+                }
+            }
+            (Server::Between | Server::Seeking(_), _) => {}
+        }
+        if skip != Skip::Beyond(0) {
+            self.responses_lost = true;
+            self.server = Server::Seeking(Seek::default());
+        }
+    }
+
+    pub(super) fn close_server(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {
+        let in_order = reason == "fin";
+        match &mut self.server {
+            Server::Reply(reply) => {
+                let whole = in_order && reply.close();
+                let Some(reply) = self.take_reply() else {
+                    return;
+                };
+                self.answer_oldest(reply);
+                if !whole {
+                    self.leave_oldest(reason, out);
+                }
+            }
+            Server::Stray(reply) if reply.has_begun() => self.end_stray(out),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The client's side of a decoder.
+
+use std::sync::Arc;
+
+use recording::{Exchange, Notes, Timestamp};
+
+use super::{Client, HttpDecoder, REQUEST_INCOMPLETE, UnderWay};
+use crate::Side;
+use crate::http::body::{Asked, Body, Skip};
+use crate::http::head::{Fault, HeadBuffer, MAX_HEAD, RequestHead};
+use crate::http::secrets;
+use crate::http::seek::Seek;
+use crate::http::template;
+
+/// More requests without an answer are no conversation.
+const MAX_UNDER_WAY: usize = 1024;
+
+impl HttpDecoder {
+    /// Takes some of the client's bytes and says how many.
+    fn client_step(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) -> usize {
+        match &mut self.client {
+            Client::Dead(_) => bytes.len(),
+            Client::Held(held) => {
+                held.extend_from_slice(bytes);
+                if held.len() > MAX_HEAD {
+                    self.leave("tunnel", out);
+                }
+                bytes.len()
+            }
+            Client::Seeking(seek) => {
+                if let Some(found) = seek.take(Side::Client, bytes) {
+                    self.client = Client::Between;
+                    self.client_bytes(&found, at, out);
+                }
+                bytes.len()
+            }
+            Client::Between => {
+                // Section 2.2: empty lines before a request are passed over.
+                let empty = bytes
+                    .iter()
+                    .take_while(|byte| b"\r\n".contains(byte))
+                    .count();
+                if empty < bytes.len() {
+                    self.expect_request(at, out);
+                }
+                empty
+            }
+            Client::Head { buffer, at: began } => {
+                let began = *began;
+                match buffer.fill(bytes) {
+                    Ok((used, false)) => used,
+                    Ok((used, true)) => {
+                        let head = std::mem::take(buffer);
+                        self.begin_request(head.bytes(), began, at, out);
+                        used
+                    }
+                    Err(fault) => {
+                        let head = std::mem::take(buffer);
+                        self.bad_request(head.bytes(), fault, began, at, out);
+                        bytes.len()
+                    }
+                }
+            }
+            Client::Body(body) => {
+                let step = body.step(bytes);
+                let used = step.as_ref().map_or(bytes.len(), |step| step.used);
+                self.keep_request(bytes.get(..used).unwrap_or(bytes), at);
+                match step {
+                    Ok(step) if step.done => self.end_request(out),
+                    Ok(_) => {}
+                    Err(fault) => self.lose_client(fault, out),
+                }
+                used
+            }
+        }
+    }
+
+    pub(super) fn client_bytes(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.opaque.is_none() {
+            let used = self.client_step(rest, at, out);
+            rest = rest.get(used..).unwrap_or_default();
+        }
+    }
+
+    fn expect_request(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        let last = self.under_way.back();
+        if last.is_some_and(|last| last.exchange.request.last_byte_at == at) {
+            self.pipelines = true;
+        }
+        if self.responses_lost && !self.pipelines {
+            while self.under_way.front().is_some_and(|oldest| oldest.whole) {
+                self.lose_response(out);
+            }
+        }
+        self.client = Client::Head {
+            buffer: HeadBuffer::default(),
+            at,
+        };
+    }
+
+    fn begin_request(
+        &mut self,
+        bytes: &[u8],
+        began: Timestamp,
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) {
+        let read = RequestHead::parse(bytes).and_then(|mut head| {
+            let body = Body::of_request(&mut head);
+            Ok((body?, head))
+        });
+        let (body, head) = match read {
+            Ok(read) => read,
+            Err(fault) => return self.bad_request(bytes, fault, began, at, out),
+        };
+        let info = &mut self.opening.info;
+        let text = |name: &str| head.head.text_value(name).map(Arc::from);
+        if info.database.is_none() {
+            info.database = text("host");
+        }
+        if info.application.is_none() {
+            info.application = text("user-agent");
+        }
+        let asked = Asked::of(&head.method);
+        let mut under_way = UnderWay::new(asked, began);
+        under_way.tunnel = tunnel(asked, &head);
+        let exchange = &mut under_way.exchange;
+        exchange.request.statement = Some(template::statement(&head.method, head.target()));
+        exchange.request.command = head.method.as_str().into();
+        if let Some(flaw) = head.head.flaw {
+            exchange.reason = Some(flaw.into());
+            exchange.notes.add(Notes::VIOLATION);
+        }
+        self.push_request(under_way, bytes, at, out);
+        if body.is_done() {
+            self.end_request(out);
+        } else {
+            self.client = Client::Body(body);
+        }
+    }
+
+    /// A request that can't be read to its end. It may be answered, but no other one can follow.
+    pub(super) fn bad_request(
+        &mut self,
+        bytes: &[u8],
+        fault: Fault,
+        began: Timestamp,
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) {
+        let word = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let word = std::str::from_utf8(word).unwrap_or_default();
+        let mut under_way = UnderWay::new(Asked::of(word), began);
+        if let Ok(head) = RequestHead::parse(bytes) {
+            under_way.exchange.request.command = head.method.as_str().into();
+            under_way.exchange.request.statement =
+                Some(template::statement(&head.method, head.target()));
+        }
+        self.push_request(under_way, bytes, at, out);
+        self.lose_client(fault, out);
+    }
+
+    pub(super) fn push_request(
+        &mut self,
+        under_way: UnderWay,
+        head: &[u8],
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) {
+        self.under_way.push_back(under_way);
+        let mut head = head.to_vec();
+        if secrets::blank(&mut head)
+            && let Some(newest) = self.under_way.back_mut()
+        {
+            newest.exchange.notes.add(Notes::SECRET_BLANKED);
+        }
+        self.keep_request(&head, at);
+        if self.under_way.len() > MAX_UNDER_WAY {
+            self.leave("too many requests under way", out);
+        }
+    }
+
+    fn keep_request(&mut self, bytes: &[u8], at: Timestamp) {
+        let room = self.limits.request.saturating_sub(self.request_bytes);
+        let Some(newest) = self.under_way.back_mut() else {
+            return;
+        };
+        let exchange = &mut newest.exchange;
+        exchange.request.wire_len += bytes.len() as u64;
+        exchange.request.last_byte_at = at;
+        if exchange.notes.contains(Notes::REQUEST_GAP) {
+            return;
+        }
+        let kept = bytes.get(..room).unwrap_or(bytes);
+        exchange.request.bytes.extend_from_slice(kept);
+        self.request_bytes += kept.len();
+        if kept.len() < bytes.len() {
+            exchange.notes.add(Notes::REQUEST_CUT);
+        }
+    }
+
+    fn end_request(&mut self, out: &mut Vec<Exchange>) {
+        let tunnel = self
+            .under_way
+            .back()
+            .is_some_and(|newest| newest.tunnel.is_some());
+        self.client = if tunnel {
+            Client::Held(Vec::new())
+        } else {
+            Client::Between
+        };
+        self.request_is_whole(out);
+    }
+
+    fn request_is_whole(&mut self, out: &mut Vec<Exchange>) {
+        if let Some(newest) = self.under_way.back_mut() {
+            newest.whole = true;
+        }
+        if self
+            .under_way
+            .front()
+            .is_some_and(|oldest| oldest.whole && oldest.answered)
+        {
+            self.give_oldest(out);
+        }
+    }
+
+    /// What the client says from here on can't be told apart.
+    fn lose_client(&mut self, fault: Fault, out: &mut Vec<Exchange>) {
+        self.client = Client::Dead(fault);
+        if let Some(newest) = self.under_way.back_mut() {
+            newest.exchange.reason = Some(fault.into());
+            newest.exchange.notes.add(Notes::VIOLATION);
+        }
+        self.request_is_whole(out);
+        if self.under_way.is_empty() {
+            self.leave(fault, out);
+        }
+    }
+
+    pub(super) fn client_gap(&mut self, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
+        let skip = match &mut self.client {
+            Client::Dead(_) => return,
+            Client::Body(body) => body.skip(len),
+            Client::Head { buffer, at: began } => {
+                let (head, began) = (std::mem::take(buffer), *began);
+                let mut cut = UnderWay::new(Asked::Other, began);
+                cut.exchange.reason = Some(REQUEST_INCOMPLETE.into());
+                self.push_request(cut, head.bytes(), at, out);
+                Skip::Lost
+            }
+            Client::Between | Client::Held(_) | Client::Seeking(_) => {
+                self.requests_lost = true;
+                self.client = Client::Seeking(Seek::default());
+                return;
+            }
+        };
+        if let Some(newest) = self.under_way.back_mut() {
+            newest.exchange.notes.add(Notes::REQUEST_GAP);
+            newest.exchange.request.last_byte_at = at;
+            newest.exchange.request.wire_len += match skip {
+                Skip::Within => len,
+                Skip::Beyond(rest) => len - rest,
+                Skip::Lost => 0,
+            };
+        }
+        match skip {
+            Skip::Within => {}
+            Skip::Beyond(0) => self.end_request(out),
+            Skip::Beyond(_) | Skip::Lost => {
+                self.requests_lost = true;
+                self.client = Client::Seeking(Seek::default());
+                self.request_is_whole(out);
+            }
+        }
+    }
+}
+
+fn tunnel(asked: Asked, head: &RequestHead) -> Option<&'static str> {
+    if asked == Asked::Connect {
+        return Some("CONNECT");
+    }
+    let protocol = head.head.value("upgrade")?;
+    Some(match protocol.to_ascii_lowercase().as_slice() {
+        b"websocket" => "WebSocket",
+        b"h2c" => "HTTP/2",
+        _ => "upgrade",
+    })
+}

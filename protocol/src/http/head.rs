@@ -1,0 +1,546 @@
+//! Heads of messages: the start line and the fields (RFC 9112, sections 2 to 5).
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+/// Bytes of a head, or of a chunked body's trailers.
+pub const MAX_HEAD: usize = 64 << 10;
+const MAX_FIELDS: usize = 192;
+const FOLDED: Fault = "folded content-length or transfer-encoding";
+
+/// Why the bytes can't be read any further: a name for the ledger.
+pub type Fault = &'static str;
+
+/// Looks for the empty line that ends a head. A lone LF ends a line too (section 2.2 allows it).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EmptyLine {
+    line_start: bool,
+    cr: bool,
+}
+
+impl EmptyLine {
+    pub fn at_line_start() -> EmptyLine {
+        EmptyLine {
+            line_start: true,
+            cr: false,
+        }
+    }
+
+    /// How many of `bytes` there are up to and with the end of the empty line.
+    pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..)
+            && let Some(&byte) = rest.first()
+        {
+            if !self.line_start {
+                at += memchr(b'\n', rest)? + 1;
+                self.line_start = true;
+                continue;
+            }
+            at += 1;
+            match byte {
+                b'\n' => return Some(at),
+                b'\r' if !self.cr => self.cr = true,
+                _ => *self = EmptyLine::default(),
+            }
+        }
+        None
+    }
+}
+
+/// A head on its way in.
+#[derive(Clone, Debug, Default)]
+pub struct HeadBuffer {
+    bytes: Vec<u8>,
+    end: EmptyLine,
+}
+
+impl HeadBuffer {
+    /// How many of `bytes` belong to the head, and whether it is whole with them.
+    pub fn fill(&mut self, bytes: &[u8]) -> Result<(usize, bool), Fault> {
+        let end = self.end.find(bytes);
+        let used = end.unwrap_or(bytes.len());
+        if self.bytes.len() + used > MAX_HEAD {
+            return Err("head too large");
+        }
+        self.bytes
+            .extend_from_slice(bytes.get(..used).unwrap_or(bytes));
+        Ok((used, end.is_some()))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What requests and responses share.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// As sent, but for folds, which are spaces here; so offsets are those of the bytes as sent.
+    text: Vec<u8>,
+    fields: Vec<Field>,
+    /// HTTP/1.`minor`
+    pub minor: u8,
+    /// What is wrong with it without making it unreadable.
+    pub flaw: Option<Fault>,
+    /// A field that frames the body was folded: servers differ in what they read.
+    framing_folded: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: Range<usize>,
+    pub value: Range<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    pub head: Head,
+    pub method: String,
+    pub target: Range<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    pub head: Head,
+    pub status: u16,
+}
+
+impl Head {
+    /// Values of the field, in order, without the white space around them.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.fields()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        self.values(name).next()
+    }
+
+    pub fn text_value(&self, name: &str) -> Option<String> {
+        self.value(name)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// Does a list field have the token? Case does not count.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.values(name)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| {
+            (
+                self.text(&field.name),
+                self.text(&field.value).trim_ascii_end(),
+            )
+        })
+    }
+
+    pub fn places(&self) -> &[Field] {
+        &self.fields
+    }
+
+    pub fn text(&self, range: &Range<usize>) -> &[u8] {
+        self.text.get(range.clone()).unwrap_or_default()
+    }
+
+    /// May the connection carry another message after this one?
+    pub fn keeps_alive(&self) -> bool {
+        match self.minor {
+            0 => self.has_token("connection", "keep-alive"),
+            _ => !self.has_token("connection", "close"),
+        }
+    }
+
+    /// Of the body, where one `Content-Length` or several equal ones tell it (section 6.3, 5).
+    pub fn content_length(&mut self) -> Result<Option<u64>, Fault> {
+        if self.framing_folded {
+            return Err(FOLDED);
+        }
+        let mut length = None;
+        let mut flaw = None;
+        let items = self
+            .values("content-length")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii);
+        for digits in items {
+            if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+                return Err("invalid content-length");
+            }
+            let value = decimal(digits).ok_or("content-length overflow")?;
+            if digits.len() > 1 && digits.starts_with(b"0") {
+                flaw = Some("content-length with leading zeros");
+            }
+            match length {
+                None => length = Some(value),
+                Some(other) if other != value => return Err("differing content-lengths"),
+                Some(_) => flaw = Some("repeated content-length"),
+            }
+        }
+        self.flaw = self.flaw.or(flaw);
+        Ok(length)
+    }
+
+    /// What `Transfer-Encoding` says; `None` without one.
+    pub fn transfer(&self) -> Result<Option<Transfer>, Fault> {
+        if self.framing_folded {
+            return Err(FOLDED);
+        }
+        let codings: Vec<&[u8]> = self
+            .values("transfer-encoding")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .collect();
+        let Some((last, before)) = codings.split_last() else {
+            return Ok(None);
+        };
+        if before.iter().any(|coding| is_chunked(coding)) {
+            return Err("chunked is not the last transfer coding");
+        }
+        Ok(Some(if is_chunked(last) {
+            Transfer::Chunked
+        } else {
+            Transfer::Other
+        }))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    Chunked,
+    Other,
+}
+
+fn is_chunked(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"chunked")
+}
+
+/// Up to what every server can hold: a signed 64-bit number.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    digits
+        .iter()
+        .try_fold(0_i64, |sum, digit| {
+            sum.checked_mul(10)?
+                .checked_add(i64::from(digit.wrapping_sub(b'0')))
+        })
+        .and_then(|value| u64::try_from(value).ok())
+}
+
+impl RequestHead {
+    pub fn parse(bytes: &[u8]) -> Result<RequestHead, Fault> {
+        let lines = Lines::read(bytes);
+        if lines.space_before_colon {
+            return Err("white space before a colon");
+        }
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(&lines.text) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => return Err("invalid head"),
+            Err(error) => return Err(fault(error)),
+        }
+        let target = request.path.unwrap_or_default();
+        let target = place(&lines.text, target.as_bytes());
+        let method = request.method.unwrap_or_default().to_owned();
+        let minor = request.version.unwrap_or_default();
+        let fields = places(&lines.text, request.headers);
+        Ok(RequestHead {
+            head: lines.head(fields, minor),
+            method,
+            target,
+        })
+    }
+
+    pub fn target(&self) -> &[u8] {
+        self.head.text(&self.target)
+    }
+}
+
+impl ResponseHead {
+    pub fn parse(bytes: &[u8]) -> Result<ResponseHead, Fault> {
+        let mut lines = Lines::read(bytes);
+        if lines.space_before_colon {
+            lines.flaw = Some("white space before a colon");
+        }
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut fields);
+        let mut config = httparse::ParserConfig::default();
+        config.allow_spaces_after_header_name_in_responses(true);
+        match config.parse_response(&mut response, &lines.text) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => return Err("invalid head"),
+            Err(error) => return Err(fault(error)),
+        }
+        let status = response.code.unwrap_or_default();
+        if status < 100 {
+            return Err("invalid status");
+        }
+        let minor = response.version.unwrap_or_default();
+        let fields = places(&lines.text, response.headers);
+        Ok(ResponseHead {
+            head: lines.head(fields, minor),
+            status,
+        })
+    }
+}
+
+fn fault(error: httparse::Error) -> Fault {
+    match error {
+        httparse::Error::TooManyHeaders => "too many fields",
+        httparse::Error::Version => "invalid version",
+        httparse::Error::Token => "invalid start line",
+        httparse::Error::Status => "invalid status",
+        _ => "invalid field",
+    }
+}
+
+/// What must be known of a head's lines before it is parsed.
+struct Lines {
+    text: Vec<u8>,
+    flaw: Option<Fault>,
+    /// Where folded lines begin.
+    folds: Vec<usize>,
+    space_before_colon: bool,
+}
+
+impl Lines {
+    fn read(bytes: &[u8]) -> Lines {
+        let mut lines = Lines {
+            text: bytes.to_vec(),
+            flaw: None,
+            folds: Vec::new(),
+            space_before_colon: false,
+        };
+        let mut start = 0;
+        for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            if !line.ends_with(b"\r\n") {
+                lines.flaw = lines.flaw.or(Some("line without CR"));
+            }
+            let continues = line.starts_with(b" ") || line.starts_with(b"\t");
+            if number > 0 && continues {
+                lines.unfold(start);
+            } else if number > 0
+                && let Some(colon) = memchr(b':', line)
+                && matches!(line.get(colon.wrapping_sub(1)), Some(b' ' | b'\t'))
+            {
+                lines.space_before_colon = true;
+            }
+            start += line.len();
+        }
+        lines
+    }
+
+    /// Section 5.2: a fold is read as spaces.
+    fn unfold(&mut self, line_start: usize) {
+        self.flaw = Some("obsolete line folding");
+        self.folds.push(line_start);
+        for byte in self.text.iter_mut().take(line_start).rev().take(2) {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
+    }
+
+    fn head(self, fields: Vec<Field>, minor: u8) -> Head {
+        let framing_folded = self.folds.iter().any(|fold| {
+            let folded = fields.iter().rfind(|field| field.name.start < *fold);
+            let name = folded.and_then(|field| self.text.get(field.name.clone()));
+            name.is_some_and(|name| {
+                name.eq_ignore_ascii_case(b"content-length")
+                    || name.eq_ignore_ascii_case(b"transfer-encoding")
+            })
+        });
+        Head {
+            text: self.text,
+            fields,
+            minor,
+            flaw: self.flaw,
+            framing_folded,
+        }
+    }
+}
+
+fn places(text: &[u8], headers: &[httparse::Header<'_>]) -> Vec<Field> {
+    headers
+        .iter()
+        .map(|header| Field {
+            name: place(text, header.name.as_bytes()),
+            value: place(text, header.value),
+        })
+        .collect()
+}
+
+/// Where in `text` a slice of it stands.
+fn place(text: &[u8], slice: &[u8]) -> Range<usize> {
+    let start = slice.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    start..start + slice.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> Result<RequestHead, Fault> {
+        RequestHead::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn a_head_ends_with_the_empty_line_wherever_it_is_split() {
+        for text in [
+            "GET / HTTP/1.1\r\nA: b\r\n\r\nrest",
+            "GET / HTTP/1.1\nA: b\n\nrest",
+        ] {
+            let whole = text.len() - 4;
+            for split in 0..=whole {
+                let (first, second) = text.as_bytes().split_at(split);
+                let mut buffer = HeadBuffer::default();
+                let (used, done) = buffer.fill(first).unwrap();
+                assert_eq!((used, done), (split, split == whole));
+                if !done {
+                    assert_eq!(buffer.fill(second), Ok((whole - split, true)));
+                }
+                assert_eq!(buffer.bytes(), text.as_bytes().get(..whole).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_is_bounded() {
+        let mut buffer = HeadBuffer::default();
+        assert_eq!(buffer.fill(&[b'a'; MAX_HEAD]), Ok((MAX_HEAD, false)));
+        assert_eq!(buffer.fill(b"a"), Err("head too large"));
+        let many = format!(
+            "GET / HTTP/1.1\r\n{}\r\n",
+            "a: b\r\n".repeat(MAX_FIELDS + 1)
+        );
+        assert_eq!(request(&many).unwrap_err(), "too many fields");
+    }
+
+    #[test]
+    fn a_request_is_read() {
+        let read =
+            request("PUT /a?b=c HTTP/1.0\r\nHost: x\r\nConnection: Keep-Alive, x\r\n\r\n").unwrap();
+        assert_eq!(read.method, "PUT");
+        assert_eq!(read.target(), b"/a?b=c");
+        assert_eq!(read.head.value("host"), Some(&b"x"[..]));
+        assert_eq!(read.head.flaw, None);
+        assert!(read.head.keeps_alive());
+    }
+
+    #[test]
+    fn lengths_are_certain_or_a_fault() {
+        for (fields, length) in [
+            ("", Ok((None, None))),
+            ("Content-Length: 5\r\n", Ok((Some(5), None))),
+            (
+                "Content-Length: 5\r\nContent-Length: 5\r\n",
+                Ok((Some(5), Some("repeated content-length"))),
+            ),
+            (
+                "Content-Length: 5, 5\r\n",
+                Ok((Some(5), Some("repeated content-length"))),
+            ),
+            (
+                "Content-Length: 005\r\n",
+                Ok((Some(5), Some("content-length with leading zeros"))),
+            ),
+            (
+                "Content-Length: 5\r\nContent-Length: 6\r\n",
+                Err("differing content-lengths"),
+            ),
+            ("Content-Length: 5, 6\r\n", Err("differing content-lengths")),
+            ("Content-Length: -1\r\n", Err("invalid content-length")),
+            ("Content-Length: +5\r\n", Err("invalid content-length")),
+            ("Content-Length: 0x5\r\n", Err("invalid content-length")),
+            ("Content-Length:\r\n", Err("invalid content-length")),
+            (
+                "Content-Length: 9223372036854775807\r\n",
+                Ok((Some(i64::MAX as u64), None)),
+            ),
+            (
+                "Content-Length: 9223372036854775808\r\n",
+                Err("content-length overflow"),
+            ),
+            (
+                "Content-Length: 18446744073709551615\r\n",
+                Err("content-length overflow"),
+            ),
+        ] {
+            let mut read = request(&format!("GET / HTTP/1.1\r\n{fields}\r\n")).unwrap();
+            let found = read
+                .head
+                .content_length()
+                .map(|length| (length, read.head.flaw));
+            assert_eq!(found, length, "{fields}");
+        }
+    }
+
+    #[test]
+    fn transfer_codings_are_certain_or_a_fault() {
+        for (fields, transfer) in [
+            ("", Ok(None)),
+            (
+                "Transfer-Encoding: Chunked\r\n",
+                Ok(Some(Transfer::Chunked)),
+            ),
+            (
+                "Transfer-Encoding: gzip, chunked\r\n",
+                Ok(Some(Transfer::Chunked)),
+            ),
+            (
+                "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+                Ok(Some(Transfer::Chunked)),
+            ),
+            ("Transfer-Encoding: identity\r\n", Ok(Some(Transfer::Other))),
+            ("Transfer-Encoding: xchunked\r\n", Ok(Some(Transfer::Other))),
+            (
+                "Transfer-Encoding: chunked, identity\r\n",
+                Err("chunked is not the last transfer coding"),
+            ),
+            (
+                "Transfer-Encoding: chunked, chunked\r\n",
+                Err("chunked is not the last transfer coding"),
+            ),
+            ("Transfer-Encoding:\r\n chunked\r\n", Err(FOLDED)),
+        ] {
+            let read = request(&format!("GET / HTTP/1.1\r\n{fields}\r\n")).unwrap();
+            assert_eq!(read.head.transfer(), transfer, "{fields}");
+        }
+    }
+
+    #[test]
+    fn flaws_are_named() {
+        let folded = request("GET / HTTP/1.1\r\nA: b\r\n\tc\r\nD: e\r\n\r\n").unwrap();
+        assert_eq!(folded.head.flaw, Some("obsolete line folding"));
+        assert_eq!(folded.head.value("a"), Some(&b"b  \tc"[..]));
+        assert_eq!(folded.head.value("d"), Some(&b"e"[..]));
+        let bare = request("GET / HTTP/1.1\nA: b\n\n").unwrap();
+        assert_eq!(bare.head.flaw, Some("line without CR"));
+        let space = "HTTP/1.1 200 OK\r\nA : b\r\n\r\n";
+        let space = ResponseHead::parse(space.as_bytes()).unwrap();
+        assert_eq!(space.head.flaw, Some("white space before a colon"));
+        assert_eq!(space.head.value("a"), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for (text, name) in [
+            (
+                "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+                "white space before a colon",
+            ),
+            ("GET / HTTP/1.\r\nA: b\r\n\r\n", "invalid version"),
+            ("PRI * HTTP/2.0\r\n\r\n", "invalid version"),
+            ("GET\r\n\r\n", "invalid start line"),
+            ("\u{c3} / HTTP/1.1\r\n\r\n", "invalid start line"),
+            ("GET / HTTP/1.1\r\nA\r\n\r\n", "invalid field"),
+            ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", "invalid field"),
+        ] {
+            assert_eq!(request(text).unwrap_err(), name, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A kept response, read again: for digests, comparison and people.
+
+use recording::Exchange;
+
+use super::body::{Asked, Body};
+use super::content;
+use super::head::{HeadBuffer, ResponseHead};
+
+#[derive(Debug)]
+pub struct Message {
+    /// Statuses of the interim responses before it.
+    pub interims: Vec<u16>,
+    pub head: ResponseHead,
+    /// Without chunks, and decoded where it can be.
+    pub content: Vec<u8>,
+    /// The codings that could not be undone are still on.
+    pub encoded: bool,
+    /// Some of the content is not there.
+    pub cut: bool,
+}
+
+impl Message {
+    /// Of an exchange's response, as far as it was kept. `None` where not even its head was.
+    pub fn of(exchange: &Exchange) -> Option<Message> {
+        let response = exchange.response.as_ref()?;
+        let mut message = Message::read(&response.body, Asked::of(&exchange.request.command))?;
+        message.cut |= (response.body.len() as u64) < response.wire_len;
+        Some(message)
+    }
+
+    pub fn read(bytes: &[u8], asked: Asked) -> Option<Message> {
+        let (interims, mut head, mut rest) = heads(bytes)?;
+        let mut body = Body::of_response(&mut head, asked).ok()?;
+        let mut raw = Vec::new();
+        let mut done = body.is_done();
+        while !done && !rest.is_empty() {
+            let Ok(step) = body.step(rest) else { break };
+            raw.extend_from_slice(step.content);
+            done = step.done;
+            rest = rest.get(step.used..)?;
+        }
+        let cut = !done && body != Body::UntilClose;
+        let codings = codings(&head);
+        let decoded = if cut {
+            None
+        } else {
+            content::decode(&raw, &codings)
+        };
+        Some(Message {
+            interims,
+            head,
+            encoded: decoded.is_none() && !codings.is_empty(),
+            content: decoded.unwrap_or(raw),
+            cut,
+        })
+    }
+
+    /// `text/html`, in lower case; empty where it was not said.
+    pub fn media_type(&self) -> String {
+        let value = self
+            .head
+            .head
+            .text_value("content-type")
+            .unwrap_or_default();
+        let media = value.split(';').next().unwrap_or_default();
+        media.trim().to_ascii_lowercase()
+    }
+}
+
+/// The head of the response that counts, the statuses of the interim ones before it, and what
+/// follows.
+pub fn heads(bytes: &[u8]) -> Option<(Vec<u16>, ResponseHead, &[u8])> {
+    let mut interims = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let mut buffer = HeadBuffer::default();
+        let (used, true) = buffer.fill(rest).ok()? else {
+            return None;
+        };
+        rest = rest.get(used..)?;
+        let head = ResponseHead::parse(buffer.bytes()).ok()?;
+        if !is_interim(head.status) {
+            return Some((interims, head, rest));
+        }
+        interims.push(head.status);
+    }
+}
+
+/// Another response to the same request follows. 101 is a last one.
+pub fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
+}
+
+pub fn codings(head: &ResponseHead) -> Vec<String> {
+    head.head
+        .values("content-encoding")
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(|coding| String::from_utf8_lossy(coding.trim_ascii()).to_ascii_lowercase())
+        .filter(|coding| !coding.is_empty() && coding != "identity")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_read_again() {
+        let text = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\
+            Content-Type: Text/HTML; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        let message = Message::read(text.as_bytes(), Asked::Other).unwrap();
+        assert_eq!(message.interims, [103]);
+        assert_eq!(message.head.status, 200);
+        assert_eq!(message.content, b"abcde");
+        assert_eq!(message.media_type(), "text/html");
+        assert!(!message.cut && !message.encoded);
+        let cut = text.get(..text.len() - 8).unwrap();
+        let message = Message::read(cut.as_bytes(), Asked::Other).unwrap();
+        assert_eq!(message.content, b"abcd");
+        assert!(message.cut);
+        assert!(Message::read(b"HTTP/1.1 200 OK\r\n", Asked::Other).is_none());
+    }
+}

@@ -1,0 +1,108 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112).
+//!
+//! A request's statement is its method and a template of its target; its response's columns are the
+//! status and the content type, and its rows' digests are of the content: decoded in their order
+//! where all of it was kept, as it was carried in any order.
+
+mod body;
+mod compare;
+mod content;
+mod cookies;
+mod decoder;
+mod driver;
+mod head;
+mod message;
+mod reply;
+mod secrets;
+mod seek;
+mod show;
+mod template;
+mod wishes;
+
+use std::sync::Arc;
+
+use recording::{Exchange, Response};
+
+use crate::{Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown};
+
+#[derive(Debug)]
+pub struct Http;
+
+impl Protocol for Http {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn default_port(&self) -> u16 {
+        80
+    }
+
+    fn url_schemes(&self) -> &'static [&'static str] {
+        &["http", "https"]
+    }
+
+    fn probe(&self, client: &[u8]) -> Probe {
+        seek::probe(client)
+    }
+
+    fn decoder(&self, opening: Opening, limits: Limits) -> Box<dyn Decoder> {
+        Box::new(decoder::HttpDecoder::new(opening, limits))
+    }
+
+    fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver> {
+        Box::new(driver::HttpDriver::new(login, limits))
+    }
+
+    fn url_tls(&self, scheme: &str) -> Option<bool> {
+        Some(scheme == "https")
+    }
+
+    fn alpn(&self) -> &'static [&'static [u8]] {
+        &[b"http/1.1"]
+    }
+
+    fn check_option(&self, name: &str, value: &str) -> Result<(), &'static str> {
+        wishes::check(name, value)
+    }
+
+    fn withheld(
+        &self,
+        request: &Exchange,
+        options: &[(Arc<str>, Arc<str>)],
+    ) -> Option<&'static str> {
+        wishes::withheld(request, options)
+    }
+
+    fn abridge(&self, recorded: &mut Response) {
+        let content = message::heads(&recorded.body).map(|(_, _, content)| content.len());
+        let heads = content.map_or(0, |content| recorded.body.len() - content);
+        recorded.body.truncate(heads);
+        recorded.body.shrink_to_fit();
+    }
+
+    fn password_from_file(
+        &self,
+        _text: &str,
+        _host: &str,
+        _port: u16,
+        _login: &Login,
+    ) -> Option<String> {
+        None
+    }
+
+    fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        None
+    }
+
+    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+        compare::compare(expected, observed)
+    }
+
+    fn show_request(&self, exchange: &Exchange) -> Shown {
+        show::request(exchange)
+    }
+
+    fn show_response(&self, exchange: &Exchange, max_rows: usize) -> Answer {
+        show::response(exchange, max_rows)
+    }
+}

@@ -1,0 +1,150 @@
+//! Looks for the next message after bytes were lost.
+
+use memchr::memchr;
+
+use crate::{Probe, Side};
+
+/// A request line is not sought any further than this.
+const MAX_LINE: usize = 16 << 10;
+
+/// Only the beginning of what came at once is trusted: a body may hold anything.
+#[derive(Clone, Debug, Default)]
+pub struct Seek {
+    held: Vec<u8>,
+}
+
+impl Seek {
+    /// The bytes from the beginning of a message on, once it is certain.
+    pub fn take(&mut self, from: Side, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut candidate = std::mem::take(&mut self.held);
+        candidate.extend_from_slice(bytes);
+        let mut found = begins(from, &candidate);
+        if found == Probe::No && candidate.len() > bytes.len() {
+            candidate = bytes.to_vec();
+            found = begins(from, &candidate);
+        }
+        match found {
+            Probe::Yes => return Some(candidate),
+            Probe::More => self.held = candidate,
+            Probe::No => {}
+        }
+        None
+    }
+
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+}
+
+fn begins(from: Side, bytes: &[u8]) -> Probe {
+    match from {
+        Side::Client => probe(bytes),
+        Side::Server => status_line(bytes),
+    }
+}
+
+/// `HTTP/1.1 200` and what may follow.
+fn status_line(bytes: &[u8]) -> Probe {
+    for (at, byte) in bytes.iter().take(13).enumerate() {
+        let fits = match at {
+            0..7 => b"HTTP/1.".get(at) == Some(byte),
+            7 | 9..12 => byte.is_ascii_digit(),
+            8 => *byte == b' ',
+            _ => matches!(byte, b' ' | b'\r' | b'\n'),
+        };
+        if !fits {
+            return Probe::No;
+        }
+    }
+    if bytes.len() < 13 {
+        Probe::More
+    } else {
+        Probe::Yes
+    }
+}
+
+/// A whole line: `GET / HTTP/1.1`
+pub fn probe(bytes: &[u8]) -> Probe {
+    let end = memchr(b'\n', bytes);
+    let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(bytes);
+    let mut words = line.split(|byte| *byte == b' ');
+    let method = words.next().unwrap_or_default();
+    let fits = method
+        .iter()
+        .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
+    if !fits || method.len() > 24 || line.len() > MAX_LINE {
+        return Probe::No;
+    }
+    if end.is_none() {
+        return Probe::More;
+    }
+    let target = words.next().unwrap_or_default();
+    let version = words.next().unwrap_or_default().trim_ascii_end();
+    let fits = !method.is_empty()
+        && !target.is_empty()
+        && (version == b"HTTP/1.1" || version == b"HTTP/1.0")
+        && words.next().is_none();
+    if fits { Probe::Yes } else { Probe::No }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(from: Side, pieces: &[&str]) -> Option<String> {
+        let mut seek = Seek::default();
+        pieces
+            .iter()
+            .find_map(|piece| seek.take(from, piece.as_bytes()))
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn a_message_at_the_beginning_is_found() {
+        let status = "HTTP/1.1 200 OK\r\n";
+        assert_eq!(
+            taken(Side::Server, &["...", status]).as_deref(),
+            Some(status)
+        );
+        assert_eq!(
+            taken(Side::Server, &["HTTP/1.1", " 200\r\n"]).as_deref(),
+            Some("HTTP/1.1 200\r\n")
+        );
+        assert_eq!(
+            taken(Side::Server, &["HT", status]).as_deref(),
+            Some(status)
+        );
+        let line = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(taken(Side::Client, &["a=b", line]).as_deref(), Some(line));
+        assert_eq!(
+            taken(Side::Client, &["GET / HT", "TP/1.1\n"]).as_deref(),
+            Some("GET / HTTP/1.1\n")
+        );
+    }
+
+    #[test]
+    fn what_is_not_certain_is_passed_over() {
+        for text in [
+            "HTTP/1.1 2x0 OK\r\n",
+            "HTTP/2 200\r\n\r\nabc",
+            "a HTTP/1.1 200 OK\r\n",
+        ] {
+            assert_eq!(taken(Side::Server, &[text]), None, "{text}");
+        }
+        for text in [
+            "GET /\r\n",
+            "get / HTTP/1.1\r\n",
+            "A B C HTTP/1.1\r\n",
+            " / HTTP/1.1\r\n",
+        ] {
+            assert_eq!(taken(Side::Client, &[text]), None, "{text}");
+        }
+        assert_eq!(
+            taken(
+                Side::Client,
+                &["GET ", &"a".repeat(MAX_LINE), " HTTP/1.1\r\n"]
+            ),
+            None
+        );
+    }
+}
