@@ -46,8 +46,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// A source that is named twice is read once.
+    /// A source that is named twice is read once, and `any` has every interface in it.
     pub fn new(mut sources: Vec<Source>, ports: Ports) -> Options {
+        let any = Source::Interface("any".to_owned());
+        if sources.contains(&any) {
+            sources.retain(|it| !matches!(it, Source::Interface(_)) || *it == any);
+        }
         let mut known = Vec::new();
         sources.retain(|source| {
             let new = !known.contains(source);
