@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::capture::{Options, Ports, Progress, Source};
+use ::capture::{Options, Ports, Progress, Sample, Source};
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +40,11 @@ pub struct Args {
     /// Where the recording goes: a folder that does not exist yet.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+
+    /// Record only this share of the sessions, such as 10%: each whole or not at all, and the same
+    /// ones in every capture. The others are counted as sampled out.
+    #[arg(long, value_name = "PERCENT")]
+    sample: Option<Sample>,
 
     /// Stop after this time, such as 30m or 24h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -112,6 +117,7 @@ pub fn run(args: Args) -> Result<Exit> {
         .ok()
         .filter(|size| i32::try_from(*size).is_ok())
         .context("--buffer-size must be below 2GiB")?;
+    options.sample = args.sample;
     options.live.filter = args.filter;
     options.live.snaplen = u32::try_from(args.snaplen)
         .ok()

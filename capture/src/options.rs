@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::Limits;
 use recording::WriterOptions;
 
+use crate::choice::Sample;
 use crate::ports::Ports;
 use crate::source::LiveOptions;
 use crate::worker::Bounds;
@@ -34,6 +35,8 @@ impl fmt::Display for Source {
 pub struct Options {
     pub sources: Vec<Source>,
     pub ports: Ports,
+    /// Record only this share of the sessions.
+    pub sample: Option<Sample>,
     pub limits: Limits,
     /// For all workers together.
     pub bounds: Bounds,
@@ -62,6 +65,7 @@ impl Options {
         Options {
             sources,
             ports,
+            sample: None,
             limits: Limits::default(),
             bounds: Bounds::default(),
             live: LiveOptions::default(),
@@ -77,7 +81,7 @@ impl Options {
         names.into_iter().map(str::to_owned).collect()
     }
 
-    /// The sources and ports, for the manifest.
+    /// The sources, the ports, and which sessions: for the manifest.
     pub fn source(&self) -> String {
         let sources: Vec<String> = self.sources.iter().map(Source::to_string).collect();
         let ports: Vec<String> = self
@@ -85,6 +89,13 @@ impl Options {
             .iter()
             .map(|(port, _)| port.to_string())
             .collect();
-        format!("{}, port {}", sources.join(" and "), ports.join(" and "))
+        let sample = self.sample.map_or(String::new(), |sample| {
+            format!(", a sample of {sample} of the sessions")
+        });
+        format!(
+            "{}, port {}{sample}",
+            sources.join(" and "),
+            ports.join(" and ")
+        )
     }
 }

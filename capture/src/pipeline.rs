@@ -265,7 +265,13 @@ fn run_threads(
         }
         for (number, input) in inputs.into_iter().enumerate() {
             let live = matches!(input, Input::Live(..));
-            let splitter = Splitter::new(options.ports.clone(), seed, lanes.clone(), live);
+            let splitter = Splitter::new(
+                options.ports.clone(),
+                options.sample,
+                seed,
+                lanes.clone(),
+                live,
+            );
             let reporter = Reporter {
                 part: workers + number,
                 writer: writer.clone(),
