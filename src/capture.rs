@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::capture::{Options, Ports, Progress, Sample, Source};
+use ::capture::{Only, Options, Ports, Progress, Sample, Source};
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -45,6 +45,16 @@ pub struct Args {
     /// ones in every capture. The others are counted as sampled out.
     #[arg(long, value_name = "PERCENT")]
     sample: Option<Sample>,
+
+    /// Record only this user's sessions: those of others are dropped as soon as they tell their user.
+    /// Sessions that were open before are kept, as nobody knows whose they are. May be given several
+    /// times.
+    #[arg(long, value_name = "NAME")]
+    only_user: Vec<String>,
+
+    /// The same for a database.
+    #[arg(long, value_name = "NAME")]
+    only_database: Vec<String>,
 
     /// Stop after this time, such as 30m or 24h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -118,6 +128,10 @@ pub fn run(args: Args) -> Result<Exit> {
         .filter(|size| i32::try_from(*size).is_ok())
         .context("--buffer-size must be below 2GiB")?;
     options.sample = args.sample;
+    options.only = Only {
+        users: args.only_user,
+        databases: args.only_database,
+    };
     options.live.filter = args.filter;
     options.live.snaplen = u32::try_from(args.snaplen)
         .ok()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::Limits;
 use recording::WriterOptions;
 
-use crate::choice::Sample;
+use crate::choice::{Only, Sample};
 use crate::ports::Ports;
 use crate::source::LiveOptions;
 use crate::worker::Bounds;
@@ -37,6 +37,7 @@ pub struct Options {
     pub ports: Ports,
     /// Record only this share of the sessions.
     pub sample: Option<Sample>,
+    pub only: Only,
     pub limits: Limits,
     /// For all workers together.
     pub bounds: Bounds,
@@ -66,6 +67,7 @@ impl Options {
             sources,
             ports,
             sample: None,
+            only: Only::default(),
             limits: Limits::default(),
             bounds: Bounds::default(),
             live: LiveOptions::default(),
@@ -92,10 +94,16 @@ impl Options {
         let sample = self.sample.map_or(String::new(), |sample| {
             format!(", a sample of {sample} of the sessions")
         });
+        let only = |what, names: &[String]| match names {
+            [] => String::new(),
+            names => format!(", only {what} {}", names.join(" and ")),
+        };
         format!(
-            "{}, port {}{sample}",
+            "{}, port {}{sample}{}{}",
             sources.join(" and "),
-            ports.join(" and ")
+            ports.join(" and "),
+            only("user", &self.only.users),
+            only("database", &self.only.databases),
         )
     }
 }

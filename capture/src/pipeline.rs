@@ -248,9 +248,8 @@ fn run_threads(
             let (returned, empty) = bounded(LANE_BATCHES);
             lanes.push(Lane { full, empty });
             let worker = Worker::new(
-                options.ports.clone(),
+                options,
                 share(&options.bounds, workers),
-                options.limits,
                 Arc::clone(&last_session),
             );
             let reporter = Reporter {

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 
-use capture::{Options, Sample};
+use capture::{Only, Options, Sample};
 use support::*;
 
 fn capture_frames(frames: &[Frame], change: impl FnOnce(&mut Options)) -> Captured {
@@ -69,4 +69,59 @@ fn a_sample_is_told_where_the_recording_is_from() {
     for wrong in ["0%", "101%", "ten", "NaN%"] {
         assert!(wrong.parse::<Sample>().is_err(), "{wrong}");
     }
+}
+
+/// Sessions of the user and the database that a client says first, and one that was open already.
+fn users() -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for (number, login) in ["user:ann/shop", "user:bob/shop", "user:ann/bank"]
+        .into_iter()
+        .enumerate()
+    {
+        let mut talk = Talk::open(Ends {
+            client: ([10, 0, 0, 1], 20_000 + number as u16),
+            ..ENDS
+        });
+        talk.say(CLIENT, login);
+        talk.say(SERVER, "hello");
+        talk.say(CLIENT, "secret");
+        frames.extend(talk.frames);
+    }
+    let mut talk = Talk::new(ENDS);
+    talk.say(CLIENT, "old");
+    frames.extend(talk.frames);
+    frames
+}
+
+#[test]
+fn sessions_of_others_are_dropped_with_all_that_follows() {
+    let ann = capture_frames(&users(), |options| {
+        options.only = Only {
+            users: vec!["ann".to_owned()],
+            databases: Vec::new(),
+        };
+    });
+    let ann_s = |database| format!("C:user:ann/{database} S:hello C:secret capture ended");
+    assert_eq!(
+        ann.sessions(),
+        [
+            ann_s("shop"),
+            ann_s("bank"),
+            "~ C:old capture ended".to_owned()
+        ]
+    );
+    assert_eq!(ann.lost("sessions", "other user"), 1);
+    assert_eq!(ann.lost("bytes", "other user"), 13 + 5 + 6);
+    assert_eq!(ann.lost("stream", "other user"), 13 + 5 + 6);
+
+    let shop = capture_frames(&users(), |options| {
+        options.only.users = vec!["ann".to_owned()];
+        options.only.databases = vec!["shop".to_owned()];
+    });
+    assert_eq!(
+        shop.sessions(),
+        [ann_s("shop"), "~ C:old capture ended".to_owned()]
+    );
+    assert_eq!(shop.lost("sessions", "other user"), 1);
+    assert_eq!(shop.lost("sessions", "other database"), 1);
 }
