@@ -7,3 +7,4 @@ mod printed;
 mod servers;
 mod traces_postgres;
 mod upgrade;
+mod verify;

@@ -15,7 +15,7 @@ use super::testing::{exchanges, plain};
 use super::{Recording, Writer, WriterOptions};
 use crate::{ContentKind, Exchange, Manifest, Timestamp};
 
-fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
+pub fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
     WriterOptions {
         flush_rows,
         rotate_rows,
@@ -23,13 +23,13 @@ fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
     }
 }
 
-fn create(dir: &Path, options: WriterOptions) -> Writer {
+pub fn create(dir: &Path, options: WriterOptions) -> Writer {
     let manifest = Manifest::new(ContentKind::Recording, Timestamp(1));
     Writer::create(dir, manifest, options).unwrap()
 }
 
 /// A finished recording, and where it is.
-fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) {
+pub fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
     let mut writer = create(&dir, options);
@@ -41,7 +41,7 @@ fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) {
 }
 
 /// A recording whose writer stopped dead with all rows in the open segment.
-fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
+pub fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
     let mut writer = create(&dir, options(flush_rows, usize::MAX));
@@ -51,7 +51,7 @@ fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
     (parent, dir)
 }
 
-fn read(dir: &Path) -> (Vec<Exchange>, Vec<String>) {
+pub fn read(dir: &Path) -> (Vec<Exchange>, Vec<String>) {
     let recording = Recording::open(dir).unwrap();
     let rows = recording.rows().unwrap().collect::<Result<_, _>>().unwrap();
     (rows, recording.left_out())

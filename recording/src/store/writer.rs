@@ -1,5 +1,6 @@
-use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use arrow_array::RecordBatch;
 
 use super::encode::{self, Encoder};
 use super::error::StoreError;
-use super::files;
+use super::files::{self, Access};
 use super::manifest::{FORMAT, Manifest, SegmentInfo};
 use super::open::OpenWriter;
 use super::seal::seal;
@@ -66,6 +67,9 @@ pub struct Writer {
     rotated_at: Option<Instant>,
     sealing: Option<JoinHandle<Result<SegmentInfo, StoreError>>>,
     failed: bool,
+    /// The directory's, which tells others that a writer is at work; also held by what seals. `None`
+    /// where the file system has no locks.
+    lock: Option<Arc<File>>,
 }
 
 impl Writer {
@@ -76,6 +80,10 @@ impl Writer {
         options: WriterOptions,
     ) -> Result<Writer, StoreError> {
         files::create_directory(dir)?;
+        let lock = match files::lock(dir, Access::Alone) {
+            Err(error @ StoreError::InUse(_)) => return Err(error),
+            lock => lock.ok().map(Arc::new),
+        };
         let manifest = Manifest {
             format: FORMAT,
             complete: false,
@@ -99,6 +107,7 @@ impl Writer {
             rotated_at: None,
             sealing: None,
             failed: false,
+            lock,
         })
     }
 
@@ -173,7 +182,7 @@ impl Writer {
         }
         self.manifest.complete = complete;
         write_manifest(&self.dir, &self.manifest)?;
-        remove(self.open.path())?;
+        files::remove(self.open.path())?;
         Ok(self.manifest)
     }
 
@@ -213,10 +222,13 @@ impl Writer {
         self.number += 1;
         self.open = OpenWriter::create(&self.dir, self.number)?;
         let batches = std::mem::take(&mut self.batches);
-        let (dir, horizon) = (self.dir.clone(), self.horizon);
+        let (dir, horizon, lock) = (self.dir.clone(), self.horizon, self.lock.clone());
         let sealing = thread::Builder::new()
             .name("seal".to_owned())
-            .spawn(move || seal(&dir, number, &batches, horizon))
+            .spawn(move || {
+                let _lock = lock;
+                seal(&dir, number, &batches, horizon)
+            })
             .map_err(StoreError::io("start a thread to seal", &self.dir))?;
         self.sealing = Some(sealing);
         self.rows = 0;
@@ -238,18 +250,14 @@ impl Writer {
             .map_err(|_| StoreError::Failed(self.dir.clone()))??;
         self.manifest.segments.push(info);
         write_manifest(&self.dir, &self.manifest)?;
-        remove(&self.dir.join(files::open_name(self.number - 1)))?;
+        files::remove(&self.dir.join(files::open_name(self.number - 1)))?;
         self.failed = false;
         Ok(())
     }
 }
 
-fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
     let json = serde_json::to_vec_pretty(manifest)
         .map_err(StoreError::encode(&dir.join(files::MANIFEST)))?;
     files::write_bytes(dir, files::MANIFEST, &json)
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    fs::remove_file(path).map_err(StoreError::io("remove", path))
 }
