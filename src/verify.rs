@@ -67,7 +67,7 @@ fn text(dir: &Path, found: &Verification, repaired: &[String]) -> String {
         (false, false) => "cut off before its end",
     };
     let mut text = format!(
-        "{}: {state}, {} rows in {} segments, {} bytes\n",
+        "{}: {state}\n  rows {}, segments {}, bytes {}\n",
         dir.display(),
         found.rows,
         found.segments,
