@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crash;
+mod full;
 mod harness;
+mod packets;
 mod printed;
 mod servers;
 mod traces_postgres;

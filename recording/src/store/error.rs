@@ -47,6 +47,8 @@ pub enum StoreError {
         bytes: usize,
         limit: usize,
     },
+    #[error("{} may have no more than {limit} bytes", path.display())]
+    OverLimit { path: PathBuf, limit: u64 },
     #[error("writing to {} ended with an earlier error", .0.display())]
     Failed(PathBuf),
 }

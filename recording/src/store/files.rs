@@ -158,9 +158,14 @@ pub fn write_whole(
         _ => {}
     }
     let mut file = create_file(&aside)?;
-    write(&mut file, &path)?;
-    file.sync_all().map_err(StoreError::io("sync", &aside))?;
-    fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside))?;
+    let written = write(&mut file, &path)
+        .and_then(|()| file.sync_all().map_err(StoreError::io("sync", &aside)))
+        .and_then(|()| fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside)));
+    if written.is_err() {
+        // On a full disk its room is needed.
+        let _ = fs::remove_file(&aside);
+    }
+    written?;
     sync_directory(dir)
 }
 

@@ -40,6 +40,7 @@ pub struct OpenWriter {
     path: PathBuf,
     file: File,
     stream: StreamWriter<Vec<u8>>,
+    written: u64,
 }
 
 impl OpenWriter {
@@ -48,7 +49,12 @@ impl OpenWriter {
         let file = files::create_file(&path)?;
         let stream =
             StreamWriter::try_new(Vec::new(), &SCHEMA).map_err(StoreError::encode(&path))?;
-        Ok(OpenWriter { path, file, stream })
+        Ok(OpenWriter {
+            path,
+            file,
+            stream,
+            written: 0,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -68,8 +74,14 @@ impl OpenWriter {
         self.file
             .write_all(bytes)
             .map_err(StoreError::io("write", &self.path))?;
+        self.written += bytes.len() as u64;
         bytes.clear();
         Ok(())
+    }
+
+    /// Length of the file.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 }
 

@@ -378,3 +378,40 @@ fn late_rows_have_blocks_of_their_own() {
     assert_eq!(segments[2].first, Timestamp(-5));
     assert_eq!(read(&dir).0[0], long);
 }
+
+#[test]
+fn the_directory_never_passes_its_limit() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let limit = 1 << 20;
+    let mut writer = create(
+        &dir,
+        WriterOptions {
+            max_bytes: Some(limit),
+            ..WriterOptions::default()
+        },
+    );
+    let size = || -> u64 {
+        let entries = fs::read_dir(&dir).unwrap();
+        // What was listed may be renamed or removed meanwhile.
+        let sizes = entries.filter_map(|entry| Some(entry.unwrap().metadata().ok()?.len()));
+        sizes.sum()
+    };
+    let mut taken = 0;
+    let refused = (0..100_000_u32).find_map(|seq| {
+        let mut row = plain(0, seq, i64::from(seq));
+        let noise = (0..64_u64)
+            .map(|at| xxhash_rust::xxh3::xxh3_64(&(u64::from(seq) << 32 | at).to_le_bytes()));
+        row.request.bytes = noise.flat_map(u64::to_le_bytes).collect();
+        let pushed = writer.push(row);
+        assert!(size() <= limit);
+        taken += usize::from(pushed.is_ok());
+        pushed.err()
+    });
+    let refused = refused.unwrap();
+    assert!(matches!(refused, StoreError::OverLimit { .. }), "{refused}");
+    writer.finish().unwrap();
+    assert!((limit / 2..limit).contains(&size()), "{}", size());
+    let (rows, left_out) = read(&dir);
+    assert_eq!((rows.len(), left_out), (taken, Vec::new()));
+}
