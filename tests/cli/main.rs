@@ -4,6 +4,7 @@
 mod crash;
 mod full;
 mod harness;
+mod kills;
 mod packets;
 mod printed;
 mod servers;
