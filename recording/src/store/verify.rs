@@ -260,13 +260,13 @@ fn accounts(ledger: &Ledger, rows: &Rows, damage: &mut Vec<Damage>) {
     if rows.incomplete {
         return;
     }
-    if let Some(requests) = ledger.account("requests") {
-        if requests.kept > rows.requested || rows.requested > requests.seen {
-            wrong(format!(
-                "the ledger has {} requests kept of {} seen, and there are {} rows of requests",
-                requests.kept, requests.seen, rows.requested
-            ));
-        }
+    if let Some(requests) = ledger.account("requests")
+        && !(requests.kept..=requests.seen).contains(&rows.requested)
+    {
+        wrong(format!(
+            "the ledger has {} requests kept of {} seen, and there are {} rows of requests",
+            requests.kept, requests.seen, rows.requested
+        ));
     }
     if let Some(sessions) = ledger.account("sessions")
         && rows.opened > sessions.seen
