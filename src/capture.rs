@@ -1,18 +1,23 @@
 //! `rehearsal capture`: packets to a recording.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::capture::{Only, Options, Ports, Progress, Sample, Source};
-use anyhow::{Context, Result};
+use ::capture::{CaptureError, Only, Options, Ports, Progress, Sample, Source};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::Protocol;
-use recording::Ledger;
+use recording::{Ledger, StoreError};
 
 use crate::{Exit, interrupt};
+
+const MIN_SEGMENT: u64 = 64 << 10;
+/// Readers take no segment of more than 1 GiB, and the last batch may be large.
+const MAX_SEGMENT: u64 = 512 << 20;
+const MIN_DISK: u64 = 1 << 20;
 
 /// Record traffic from the wire, or from a capture file.
 ///
@@ -64,6 +69,20 @@ pub struct Args {
     /// How much of each response to keep, so that differences can be shown row by row; 0 for none.
     #[arg(long, default_value = "64KiB", value_parser = crate::units::size, value_name = "SIZE")]
     body_limit: u64,
+
+    /// Bytes in memory after which a segment is sealed and the next begun: more is a little smaller on
+    /// disk, and takes twice as much memory.
+    #[arg(long, default_value = "32MiB", value_parser = crate::units::size, value_name = "SIZE")]
+    rotate_size: u64,
+
+    /// Seal segments also after this time, such as 1h.
+    #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
+    rotate_every: Option<Duration>,
+
+    /// How large the recording may grow. What comes after that is counted and not recorded, and the
+    /// exit code is 1.
+    #[arg(long, value_parser = crate::units::size, value_name = "SIZE")]
+    max_disk: Option<u64>,
 
     /// The kernel's buffer: enlarge it where packets are dropped.
     #[arg(long, default_value = "64MiB", value_parser = crate::units::size, value_name = "SIZE")]
@@ -145,6 +164,15 @@ pub fn run(args: Args) -> Result<Exit> {
         .filter(|size| (1..=262_144).contains(size))
         .context("--snaplen must be from 1 to 256KiB")?;
     options.duration = args.duration;
+    if !(MIN_SEGMENT..=MAX_SEGMENT).contains(&args.rotate_size) {
+        bail!("--rotate-size must be from 64KiB to 512MiB");
+    }
+    options.writer.rotate_bytes = usize::try_from(args.rotate_size)?;
+    options.writer.rotate_after = args.rotate_every;
+    if args.max_disk.is_some_and(|size| size < MIN_DISK) {
+        bail!("--max-disk must be 1MiB or more");
+    }
+    options.writer.max_bytes = args.max_disk;
     let stop = interrupt::flag()?;
     let display = Display::new(args.quiet);
     let summary = capture(&options, &args.output, &stop, &display)?;
@@ -156,11 +184,18 @@ pub fn run(args: Args) -> Result<Exit> {
     if !args.quiet {
         eprint!("{}", account(&args.output, progress));
     }
+    if progress.over_limit > 0 {
+        tracing::warn!(
+            "{} rows came after the recording had reached --max-disk and are not in it: give it more room, or record less with a smaller --body-limit",
+            progress.over_limit
+        );
+    }
     match summary.interrupted {
         Some(error) => Err(error).context(format!(
             "the capture ended early; {} has everything until then",
             args.output.display()
         )),
+        None if progress.over_limit > 0 => Ok(Exit::Failed),
         None => Ok(Exit::Done),
     }
 }
@@ -171,14 +206,24 @@ fn capture(
     stop: &AtomicBool,
     display: &Display,
 ) -> Result<::capture::Summary> {
-    ::capture::run(options, output, stop, &|progress| display.show(progress))
-        .with_context(|| format!("failed to capture from {}", options.source()))
+    let summary = ::capture::run(options, output, stop, &|progress| display.show(progress));
+    summary.map_err(|error| {
+        let kept = match error {
+            CaptureError::Write(StoreError::Io { .. }) if output.join("manifest.json").exists() => {
+                format!("; {} has what was written until then", output.display())
+            }
+            _ => String::new(),
+        };
+        anyhow!(error).context(format!("failed to capture from {}{kept}", options.source()))
+    })
 }
 
 /// What is seen while it runs, on standard error.
 struct Display {
     bar: ProgressBar,
     last: Mutex<(Instant, u64)>,
+    /// It was told that nothing more is recorded.
+    told_full: AtomicBool,
 }
 
 impl Display {
@@ -194,10 +239,18 @@ impl Display {
         Display {
             bar,
             last: Mutex::new((Instant::now(), 0)),
+            told_full: AtomicBool::new(false),
         }
     }
 
     fn show(&self, progress: &Progress) {
+        if progress.over_limit > 0 && !self.told_full.swap(true, Ordering::Relaxed) {
+            self.bar.suspend(|| {
+                tracing::warn!(
+                    "the recording has reached --max-disk: what comes from now on is counted and not recorded"
+                );
+            });
+        }
         let packets = progress.ledger.account("packets").map_or(0, |it| it.seen);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let rate =

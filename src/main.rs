@@ -9,6 +9,7 @@ mod plan;
 mod replay;
 mod run;
 mod units;
+mod verify;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ struct Cli {
 enum Command {
     Capture(capture::Args),
     Inspect(inspect::Args),
+    Verify(verify::Args),
     Replay(replay::Args),
     Compare(compare::Args),
     Run(run::Args),
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Capture(args) => capture::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Run(args) => run::run(args),

@@ -33,6 +33,10 @@ const HANDED_OVER: Duration = Duration::from_millis(10 * READ_TIMEOUT_MS as u64)
 /// How long the kernel's ring is read after the end, at most.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Reasons in the account of requests.
+const NOT_WRITTEN: &str = "not written";
+const OVER_LIMIT: &str = "over --max-disk";
+
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(transparent)]
@@ -78,6 +82,8 @@ pub struct Progress {
     /// While packets are under way between threads it need not balance.
     pub ledger: Ledger,
     pub rows: u64,
+    /// Rows that were counted and not recorded, since the recording has reached its limit.
+    pub over_limit: u64,
     /// Connections that are open.
     pub flows: u64,
     /// Bytes that wait in reassembly and decoders.
@@ -512,6 +518,7 @@ fn reader_progress(
 struct Written {
     parts: Vec<Progress>,
     rows: u64,
+    over_limit: u64,
     /// Of requests: what became of them.
     ledger: Ledger,
 }
@@ -534,14 +541,17 @@ impl Fate {
 }
 
 impl Written {
-    fn row(&mut self, fate: Fate, kept: bool) {
-        self.rows += u64::from(kept);
+    fn row(&mut self, fate: Fate, lost: Option<&str>) {
+        self.rows += u64::from(lost.is_none());
+        self.over_limit += u64::from(lost == Some(OVER_LIMIT));
         let requests = self.ledger.account_mut("requests");
-        match fate {
-            Fate::NoRequest => {}
-            _ if !kept => requests.lose("not written", 1),
-            Fate::Answered => requests.kept += 1,
-            Fate::Unanswered(reason) => requests.lose(reason.as_deref().unwrap_or("unanswered"), 1),
+        match (fate, lost) {
+            (Fate::NoRequest, _) => {}
+            (_, Some(reason)) => requests.lose(reason, 1),
+            (Fate::Answered, None) => requests.kept += 1,
+            (Fate::Unanswered(reason), None) => {
+                requests.lose(reason.as_deref().unwrap_or("unanswered"), 1);
+            }
         }
     }
 
@@ -549,6 +559,7 @@ impl Written {
         let mut sum = Progress {
             ledger: self.ledger.clone(),
             rows: self.rows,
+            over_limit: self.over_limit,
             ..Progress::default()
         };
         for part in &self.parts {
@@ -572,6 +583,7 @@ fn write(
     let mut written = Written {
         parts: Vec::new(),
         rows: 0,
+        over_limit: 0,
         ledger: Ledger::default(),
     };
     let mut outcome = Ok(());
@@ -581,13 +593,21 @@ fn write(
             Ok(Message::Rows(rows)) => {
                 for row in rows {
                     let fate = Fate::of(&row);
-                    if outcome.is_ok()
-                        && let Err(error) = sink.push(row)
-                    {
-                        control.halt.store(true, Ordering::Relaxed);
-                        outcome = Err(error.into());
-                    }
-                    written.row(fate, outcome.is_ok());
+                    let lost = match &outcome {
+                        Err(_) => Some(NOT_WRITTEN),
+                        // What is recorded has no holes.
+                        Ok(()) if written.over_limit > 0 => Some(OVER_LIMIT),
+                        Ok(()) => match sink.push(row) {
+                            Ok(()) => None,
+                            Err(StoreError::OverLimit { .. }) => Some(OVER_LIMIT),
+                            Err(error) => {
+                                control.halt.store(true, Ordering::Relaxed);
+                                outcome = Err(error.into());
+                                Some(NOT_WRITTEN)
+                            }
+                        },
+                    };
+                    written.row(fate, lost);
                 }
             }
             Ok(Message::Part(number, part)) => {

@@ -13,7 +13,7 @@ pub use exchange::{
 };
 pub use ledger::{Account, Ledger};
 pub use store::{
-    ContentKind, FORMAT, HistogramError, Manifest, Recording, Rows, RunInfo, SegmentInfo,
-    StoreError, Writer, WriterOptions, decode_histogram, encode_histogram,
+    ContentKind, Damage, FORMAT, HistogramError, Manifest, Recording, Rows, RunInfo, SegmentInfo,
+    StoreError, Verification, Writer, WriterOptions, decode_histogram, encode_histogram,
 };
 pub use time::{Timestamp, civil};

@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crash;
+mod full;
 mod harness;
 mod http;
+mod kills;
+mod packets;
 mod printed;
 mod servers;
 mod traces_postgres;
 mod upgrade;
+mod verify;

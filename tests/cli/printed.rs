@@ -20,6 +20,7 @@ fn help() {
         vec![],
         vec!["capture"],
         vec!["inspect"],
+        vec!["verify"],
         vec!["replay"],
         vec!["compare"],
         vec!["run"],

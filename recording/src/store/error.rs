@@ -2,6 +2,7 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::damage::Damage;
 use super::manifest::FORMAT;
 
 /// Why a recording could not be written or opened. What is merely damaged is not an error: see
@@ -26,7 +27,14 @@ pub enum StoreError {
     )]
     TooNew { path: PathBuf, format: u32 },
     #[error("{} is damaged: {reason}", path.display())]
-    Damaged { path: PathBuf, reason: String },
+    Damaged {
+        path: PathBuf,
+        /// Where in the file, if not all of it.
+        offset: Option<u64>,
+        reason: String,
+    },
+    #[error("{} is in use: wait until what writes, repairs or verifies it has ended", .0.display())]
+    InUse(PathBuf),
     #[error("cannot encode {}: {source}", path.display())]
     Encode {
         path: PathBuf,
@@ -39,6 +47,8 @@ pub enum StoreError {
         bytes: usize,
         limit: usize,
     },
+    #[error("{} may have no more than {limit} bytes", path.display())]
+    OverLimit { path: PathBuf, limit: u64 },
     #[error("writing to {} ended with an earlier error", .0.display())]
     Failed(PathBuf),
 }
@@ -55,7 +65,24 @@ impl StoreError {
 
     pub(super) fn damaged(path: &Path) -> impl FnOnce(String) -> StoreError {
         let path = path.to_owned();
-        move |reason| StoreError::Damaged { path, reason }
+        move |reason| StoreError::Damaged {
+            path,
+            offset: None,
+            reason,
+        }
+    }
+
+    /// What a reader that goes on tells of it.
+    pub(super) fn into_damage(self, path: &Path) -> Damage {
+        let (offset, problem) = match self {
+            StoreError::Damaged { offset, reason, .. } => (offset, reason),
+            StoreError::Io { action, source, .. } => {
+                (None, format!("cannot {action} it: {source}"))
+            }
+            error => (None, error.to_string()),
+        };
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Damage::new(&name.display().to_string(), offset, problem)
     }
 
     pub(super) fn encode<E>(path: &Path) -> impl FnOnce(E) -> StoreError

@@ -1,4 +1,4 @@
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -42,6 +42,55 @@ impl SegmentName {
     }
 }
 
+/// Is it a file of the format, and not one that readers pass over?
+pub fn is_own(name: &str) -> bool {
+    let name = name.strip_suffix(ASIDE).unwrap_or(name);
+    name == MANIFEST || SegmentName::parse(name).is_some()
+}
+
+pub fn is_aside(name: &str) -> bool {
+    name.ends_with(ASIDE) && is_own(name)
+}
+
+/// Names of the directory's files, in order.
+pub fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        let entry = entry.map_err(StoreError::io("list", dir))?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A path's last part.
+pub fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.display().to_string()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// With others that only read.
+    Shared,
+    Alone,
+}
+
+/// Takes the directory's advisory lock, which holds as long as the file is open. Fails at once with
+/// [`StoreError::InUse`] where another holds it.
+pub fn lock(dir: &Path, access: Access) -> Result<File, StoreError> {
+    let file = File::open(dir).map_err(StoreError::io("open", dir))?;
+    let locked = match access {
+        Access::Shared => file.try_lock_shared(),
+        Access::Alone => file.try_lock(),
+    };
+    match locked {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", dir)(error)),
+    }
+}
+
 /// Makes a directory that only its owner may enter. An empty one that exists already is taken over.
 pub fn create_directory(dir: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(dir) {
@@ -75,14 +124,23 @@ pub fn create_file(path: &Path) -> Result<File, StoreError> {
 
 /// Opens a regular file, not what a link points to; does not wait at a named pipe.
 pub fn open_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
+    let file = open_any(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     Ok(file)
+}
+
+/// Opens a file or directory, not what a link points to.
+pub fn open_any(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
+pub fn remove(path: &Path) -> Result<(), StoreError> {
+    fs::remove_file(path).map_err(StoreError::io("remove", path))
 }
 
 /// After a crash at any moment `dir/name` is either as before or whole.
@@ -100,9 +158,14 @@ pub fn write_whole(
         _ => {}
     }
     let mut file = create_file(&aside)?;
-    write(&mut file, &path)?;
-    file.sync_all().map_err(StoreError::io("sync", &aside))?;
-    fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside))?;
+    let written = write(&mut file, &path)
+        .and_then(|()| file.sync_all().map_err(StoreError::io("sync", &aside)))
+        .and_then(|()| fs::rename(&aside, &path).map_err(StoreError::io("rename", &aside)));
+    if written.is_err() {
+        // On a full disk its room is needed.
+        let _ = fs::remove_file(&aside);
+    }
+    written?;
     sync_directory(dir)
 }
 

@@ -1,5 +1,6 @@
 //! The format on disk. FORMAT.md is normative.
 
+mod damage;
 mod decode;
 mod encode;
 mod error;
@@ -9,6 +10,7 @@ mod manifest;
 mod open;
 mod pages;
 mod recording;
+mod repair;
 mod rows;
 mod schema;
 mod seal;
@@ -18,12 +20,17 @@ mod sort;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
+#[cfg(test)]
+mod verify_tests;
 mod words;
 mod writer;
 
+pub use damage::Damage;
 pub use error::StoreError;
 pub use histogram::{HistogramError, decode_histogram, encode_histogram};
 pub use manifest::{ContentKind, FORMAT, Manifest, RunInfo, SegmentInfo};
 pub use recording::Recording;
 pub use rows::Rows;
+pub use verify::Verification;
 pub use writer::{Writer, WriterOptions};

@@ -16,6 +16,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_ipc::{Message, MessageHeader, root_as_message};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::damage::Damage;
 use super::decode::column;
 use super::error::StoreError;
 use super::files;
@@ -39,6 +40,7 @@ pub struct OpenWriter {
     path: PathBuf,
     file: File,
     stream: StreamWriter<Vec<u8>>,
+    written: u64,
 }
 
 impl OpenWriter {
@@ -47,7 +49,12 @@ impl OpenWriter {
         let file = files::create_file(&path)?;
         let stream =
             StreamWriter::try_new(Vec::new(), &SCHEMA).map_err(StoreError::encode(&path))?;
-        Ok(OpenWriter { path, file, stream })
+        Ok(OpenWriter {
+            path,
+            file,
+            stream,
+            written: 0,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -61,13 +68,20 @@ impl OpenWriter {
         let bytes = self.stream.get_mut();
         seal_batch(bytes).ok_or_else(|| StoreError::Damaged {
             path: self.path.clone(),
+            offset: None,
             reason: "the batch just encoded does not end in a record batch".to_owned(),
         })?;
         self.file
             .write_all(bytes)
             .map_err(StoreError::io("write", &self.path))?;
+        self.written += bytes.len() as u64;
         bytes.clear();
         Ok(())
+    }
+
+    /// Length of the file.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 }
 
@@ -170,7 +184,7 @@ pub struct OpenSegment {
     /// The earliest `started_at`.
     pub first: Timestamp,
     /// What stands behind the whole batches, if anything.
-    pub left_out: Option<String>,
+    pub left_out: Option<Damage>,
 }
 
 impl OpenSegment {
@@ -194,19 +208,27 @@ impl OpenSegment {
             bytes,
             first: Timestamp(first.min().unwrap_or(i64::MAX)),
             left_out: (lost > 0).then(|| {
-                let name = path.file_name().unwrap_or(path.as_os_str()).display();
                 let trouble = trouble.unwrap_or_else(|| "not a whole batch".to_owned());
-                format!("{name}: the last {lost} bytes, from offset {bytes}: {trouble}")
+                StoreError::Damaged {
+                    path: path.to_owned(),
+                    offset: Some(bytes as u64),
+                    reason: format!("the last {lost} bytes, from offset {bytes}: {trouble}"),
+                }
+                .into_damage(path)
             }),
         })
     }
 
     /// The rows of the whole batches.
     pub fn load(&self) -> Result<Sorted, StoreError> {
+        Sorted::new(&self.batches()?).map_err(StoreError::encode(&self.path))
+    }
+
+    /// The whole batches.
+    pub fn batches(&self) -> Result<Vec<RecordBatch>, StoreError> {
         let bytes = read(&self.file, self.bytes).map_err(StoreError::io("read", &self.path))?;
         let ends = whole_batches(&bytes);
-        let (batches, _) = decode(bytes, &ends);
-        Sorted::new(&batches).map_err(StoreError::encode(&self.path))
+        Ok(decode(bytes, &ends).0)
     }
 }
 

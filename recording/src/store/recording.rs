@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
+use super::damage::Damage;
 use super::error::StoreError;
 use super::files::{self, SegmentName};
 use super::manifest::{ContentKind, FORMAT, Manifest, SegmentInfo};
@@ -20,7 +21,7 @@ pub struct Recording {
     pub(super) dir: PathBuf,
     manifest: Manifest,
     pub(super) open_segments: Vec<Arc<OpenSegment>>,
-    pub(super) left_out: Arc<Mutex<Vec<String>>>,
+    pub(super) left_out: Arc<Mutex<Vec<Damage>>>,
 }
 
 /// More than this is no manifest.
@@ -54,7 +55,7 @@ impl Recording {
                 Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                     return Recording::open(dir);
                 }
-                Err(error) => left_out.push(error.to_string()),
+                Err(error) => left_out.push(error.into_damage(&path)),
             }
         }
         Ok(Recording {
@@ -77,6 +78,10 @@ impl Recording {
     /// What could not be read so far, one line each: which file, where, how much, why. Damage to a
     /// sealed segment is found as its rows are read: ask again after the last row.
     pub fn left_out(&self) -> Vec<String> {
+        self.damage().iter().map(Damage::to_string).collect()
+    }
+
+    pub(super) fn damage(&self) -> Vec<Damage> {
         self.left_out
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -113,15 +118,16 @@ struct Version {
 }
 
 /// `None` where there is none, or it is damaged.
-fn read_manifest(dir: &Path, left_out: &mut Vec<String>) -> Result<Option<Manifest>, StoreError> {
+pub(super) fn read_manifest(
+    dir: &Path,
+    left_out: &mut Vec<Damage>,
+) -> Result<Option<Manifest>, StoreError> {
     let path = dir.join(files::MANIFEST);
     let file = match files::open_file(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            left_out.push(format!(
-                "{}: it is missing; the segments are read without it",
-                files::MANIFEST
-            ));
+            let problem = "it is missing; the segments are read without it";
+            left_out.push(Damage::new(files::MANIFEST, None, problem));
             return Ok(None);
         }
         Err(error) => return Err(StoreError::io("open", &path)(error)),
@@ -138,10 +144,8 @@ fn read_manifest(dir: &Path, left_out: &mut Vec<String>) -> Result<Option<Manife
     match serde_json::from_slice(&json) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(error) => {
-            left_out.push(format!(
-                "{}: {error}; the segments are read without it",
-                files::MANIFEST
-            ));
+            let problem = format!("{error}; the segments are read without it");
+            left_out.push(Damage::new(files::MANIFEST, None, problem));
             Ok(None)
         }
     }
@@ -153,12 +157,16 @@ fn name_sealed(
     dir: &Path,
     listed: &BTreeMap<u32, SegmentName>,
     manifest: &mut Manifest,
-    left_out: &mut Vec<String>,
+    left_out: &mut Vec<Damage>,
 ) {
     let mut named: BTreeMap<u32, SegmentInfo> = BTreeMap::new();
     for info in manifest.segments.drain(..) {
         let Some(SegmentName::Sealed(number)) = SegmentName::parse(&info.file) else {
-            left_out.push(format!("{}: is not the name of a segment", info.file));
+            left_out.push(Damage::new(
+                &info.file,
+                None,
+                "is not the name of a segment",
+            ));
             continue;
         };
         // It may have been sealed since the directory was listed.
@@ -167,10 +175,8 @@ fn name_sealed(
         {
             named.insert(number, info);
         } else {
-            left_out.push(format!(
-                "{}: it is missing, with {} rows",
-                info.file, info.rows
-            ));
+            let problem = format!("it is missing, with {} rows", info.rows);
+            left_out.push(Damage::new(&info.file, None, problem));
         }
     }
     for (&number, &name) in listed {
@@ -178,12 +184,12 @@ fn name_sealed(
             continue;
         }
         let file = files::sealed_name(number);
-        match Sealed::open(&dir.join(&file), None) {
+        let path = dir.join(&file);
+        match Sealed::open(&path, None) {
             Ok(sealed) => {
                 named.insert(number, sealed.info(file));
             }
-            Err(StoreError::Damaged { reason, .. }) => left_out.push(format!("{file}: {reason}")),
-            Err(error) => left_out.push(error.to_string()),
+            Err(error) => left_out.push(error.into_damage(&path)),
         }
     }
     manifest.segments = named.into_values().collect();

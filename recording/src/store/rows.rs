@@ -4,6 +4,7 @@ use std::collections::binary_heap::PeekMut;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::damage::Damage;
 use super::decode::{Decoder, Order};
 use super::error::StoreError;
 use super::manifest::SegmentInfo;
@@ -22,7 +23,7 @@ pub struct Rows {
     sources: Vec<Source>,
     /// The next row of each source, or a bound below it where its block is not read yet.
     next: BinaryHeap<Reverse<(Order, usize)>>,
-    left_out: Arc<Mutex<Vec<String>>>,
+    left_out: Arc<Mutex<Vec<Damage>>>,
 }
 
 impl Rows {
@@ -48,7 +49,7 @@ impl Rows {
         }
     }
 
-    fn leave_out(&self, what: String) {
+    fn leave_out(&self, what: Damage) {
         let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         // Rows may be read more than once.
         if !left_out.contains(&what) {
@@ -73,10 +74,10 @@ impl Iterator for Rows {
                 Ok(None) => {
                     PeekMut::pop(top);
                 }
-                Err(StoreError::Damaged { path, reason }) => {
+                Err(error @ StoreError::Damaged { .. }) => {
+                    let damage = error.into_damage(&source.path);
                     drop(top);
-                    let file = path.file_name().unwrap_or(path.as_os_str());
-                    self.leave_out(format!("{}: {reason}", file.display()));
+                    self.leave_out(damage);
                 }
                 Err(error) => return Some(Err(error)),
             }

@@ -81,7 +81,7 @@ impl Sealed {
 
     /// Reads one block and checks it, before anything of it is decoded.
     fn read(&self, index: usize, block: &Block) -> Result<Reader, StoreError> {
-        let damaged = |reason: String| StoreError::damaged(&self.path)(describe(block, &reason));
+        let damaged = |reason: String| self.damaged(block, &reason);
         let within = block.offset.checked_add(block.bytes);
         let length = usize::try_from(block.bytes).ok();
         let Some(length) = length.filter(|_| within.is_some_and(|end| end <= self.bytes)) else {
@@ -101,6 +101,17 @@ impl Sealed {
             bytes: bytes.into(),
         };
         guarded(|| self.decoder(index, block, window)).map_err(damaged)
+    }
+
+    fn damaged(&self, block: &Block, reason: &str) -> StoreError {
+        StoreError::Damaged {
+            path: self.path.clone(),
+            offset: Some(block.offset),
+            reason: format!(
+                "block at offset {} of {} bytes and {} rows: {reason}",
+                block.offset, block.bytes, block.rows
+            ),
+        }
     }
 
     fn decoder(&self, index: usize, block: &Block, window: Window) -> Result<Reader, String> {
@@ -178,26 +189,19 @@ impl SealedReader {
             Ok(None) => Some("it has another number of rows".to_owned()),
             Err(reason) => Some(reason),
         };
-        let reason = reason.map(|reason| {
+        let damage = reason.map(|reason| {
             let reason = format!("{} rows of it were read, then {reason}", self.read);
-            describe(block, &reason)
+            self.sealed.damaged(block, &reason)
         });
         self.reader = None;
         self.read = 0;
         self.index += 1;
-        if let Some(reason) = reason {
-            return Err(StoreError::damaged(&self.sealed.path)(reason));
+        if let Some(damage) = damage {
+            return Err(damage);
         }
         let next = self.sealed.blocks.get(self.index);
         Ok(next.map_or(Step::End, |block| Step::Later(block.first)))
     }
-}
-
-fn describe(block: &Block, reason: &str) -> String {
-    format!(
-        "block at offset {} of {} bytes and {} rows: {reason}",
-        block.offset, block.bytes, block.rows
-    )
 }
 
 /// What the footer's checksum covers: metadata, its length and the magic number.

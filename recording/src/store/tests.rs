@@ -15,7 +15,7 @@ use super::testing::{exchanges, plain};
 use super::{Recording, Writer, WriterOptions};
 use crate::{ContentKind, Exchange, Manifest, Timestamp};
 
-fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
+pub fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
     WriterOptions {
         flush_rows,
         rotate_rows,
@@ -23,13 +23,13 @@ fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
     }
 }
 
-fn create(dir: &Path, options: WriterOptions) -> Writer {
+pub fn create(dir: &Path, options: WriterOptions) -> Writer {
     let manifest = Manifest::new(ContentKind::Recording, Timestamp(1));
     Writer::create(dir, manifest, options).unwrap()
 }
 
 /// A finished recording, and where it is.
-fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) {
+pub fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
     let mut writer = create(&dir, options);
@@ -41,7 +41,7 @@ fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) {
 }
 
 /// A recording whose writer stopped dead with all rows in the open segment.
-fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
+pub fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
     let mut writer = create(&dir, options(flush_rows, usize::MAX));
@@ -51,7 +51,7 @@ fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
     (parent, dir)
 }
 
-fn read(dir: &Path) -> (Vec<Exchange>, Vec<String>) {
+pub fn read(dir: &Path) -> (Vec<Exchange>, Vec<String>) {
     let recording = Recording::open(dir).unwrap();
     let rows = recording.rows().unwrap().collect::<Result<_, _>>().unwrap();
     (rows, recording.left_out())
@@ -377,4 +377,41 @@ fn late_rows_have_blocks_of_their_own() {
     assert_eq!(rows_of, [20, 20, 1]);
     assert_eq!(segments[2].first, Timestamp(-5));
     assert_eq!(read(&dir).0[0], long);
+}
+
+#[test]
+fn the_directory_never_passes_its_limit() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let limit = 1 << 20;
+    let mut writer = create(
+        &dir,
+        WriterOptions {
+            max_bytes: Some(limit),
+            ..WriterOptions::default()
+        },
+    );
+    let size = || -> u64 {
+        let entries = fs::read_dir(&dir).unwrap();
+        // What was listed may be renamed or removed meanwhile.
+        let sizes = entries.filter_map(|entry| Some(entry.unwrap().metadata().ok()?.len()));
+        sizes.sum()
+    };
+    let mut taken = 0;
+    let refused = (0..100_000_u32).find_map(|seq| {
+        let mut row = plain(0, seq, i64::from(seq));
+        let noise = (0..64_u64)
+            .map(|at| xxhash_rust::xxh3::xxh3_64(&(u64::from(seq) << 32 | at).to_le_bytes()));
+        row.request.bytes = noise.flat_map(u64::to_le_bytes).collect();
+        let pushed = writer.push(row);
+        assert!(size() <= limit);
+        taken += usize::from(pushed.is_ok());
+        pushed.err()
+    });
+    let refused = refused.unwrap();
+    assert!(matches!(refused, StoreError::OverLimit { .. }), "{refused}");
+    writer.finish().unwrap();
+    assert!((limit / 2..limit).contains(&size()), "{}", size());
+    let (rows, left_out) = read(&dir);
+    assert_eq!((rows.len(), left_out), (taken, Vec::new()));
 }

@@ -1,5 +1,6 @@
-use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use arrow_array::RecordBatch;
 
 use super::encode::{self, Encoder};
 use super::error::StoreError;
-use super::files;
+use super::files::{self, Access};
 use super::manifest::{FORMAT, Manifest, SegmentInfo};
 use super::open::OpenWriter;
 use super::seal::seal;
@@ -25,10 +26,16 @@ pub struct WriterOptions {
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
+    /// Bytes that the directory may have at any moment.
+    pub max_bytes: Option<u64>,
 }
 
 /// Bytes that may wait for a flush.
 const FLUSH_BYTES: usize = 4 << 20;
+/// Parts of [`WriterOptions::max_bytes`] that a segment, and what waits for a flush, may have.
+const SEGMENTS_AT_MOST: u64 = 8;
+/// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
+const FRAME: u64 = 64 << 10;
 /// Bytes that one row may have.
 const MAX_ROW: usize = 256 << 20;
 
@@ -40,6 +47,7 @@ impl Default for WriterOptions {
             rotate_bytes: 32 << 20,
             rotate_rows: 1 << 20,
             rotate_after: None,
+            max_bytes: None,
         }
     }
 }
@@ -65,7 +73,13 @@ pub struct Writer {
     flushed_at: Option<Instant>,
     rotated_at: Option<Instant>,
     sealing: Option<JoinHandle<Result<SegmentInfo, StoreError>>>,
+    /// On disk: sealed segments, and the open form of the one that is being sealed.
+    sealed_bytes: u64,
+    sealing_bytes: u64,
     failed: bool,
+    /// The directory's, which tells others that a writer is at work; also held by what seals. `None`
+    /// where the file system has no locks.
+    lock: Option<Arc<File>>,
 }
 
 impl Writer {
@@ -76,6 +90,10 @@ impl Writer {
         options: WriterOptions,
     ) -> Result<Writer, StoreError> {
         files::create_directory(dir)?;
+        let lock = match files::lock(dir, Access::Alone) {
+            Err(error @ StoreError::InUse(_)) => return Err(error),
+            lock => lock.ok().map(Arc::new),
+        };
         let manifest = Manifest {
             format: FORMAT,
             complete: false,
@@ -98,11 +116,15 @@ impl Writer {
             flushed_at: None,
             rotated_at: None,
             sealing: None,
+            sealed_bytes: 0,
+            sealing_bytes: 0,
             failed: false,
+            lock,
         })
     }
 
-    /// Rows come in any order, best in about that of time. After an error every later call fails.
+    /// Rows come in any order, best in about that of time. After an error every later call fails,
+    /// but for [`StoreError::RowTooLarge`] and [`StoreError::OverLimit`]: these rows are not taken.
     pub fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
         self.check()?;
         let bytes = encode::size(&row);
@@ -114,11 +136,21 @@ impl Writer {
                 limit: MAX_ROW,
             });
         }
+        if let Some(limit) = self.options.max_bytes
+            && self.peak_with(bytes) > limit
+        {
+            return Err(StoreError::OverLimit {
+                path: self.dir.clone(),
+                limit,
+            });
+        }
         self.waiting.push(&row);
         self.latest = self.latest.max(row.started_at);
-        if self.waiting.rows() >= self.options.flush_rows || self.waiting.bytes() >= FLUSH_BYTES {
+        let rotate_bytes = self.rotate_bytes();
+        let flush_bytes = FLUSH_BYTES.min(rotate_bytes);
+        if self.waiting.rows() >= self.options.flush_rows || self.waiting.bytes() >= flush_bytes {
             self.flush()?;
-            if self.bytes >= self.options.rotate_bytes || self.rows >= self.options.rotate_rows {
+            if self.bytes >= rotate_bytes || self.rows >= self.options.rotate_rows {
                 self.rotate()?;
             }
         }
@@ -173,8 +205,22 @@ impl Writer {
         }
         self.manifest.complete = complete;
         write_manifest(&self.dir, &self.manifest)?;
-        remove(self.open.path())?;
+        files::remove(self.open.path())?;
         Ok(self.manifest)
+    }
+
+    fn rotate_bytes(&self) -> usize {
+        let part = self.options.max_bytes.map(|max| max / SEGMENTS_AT_MOST);
+        let part = part.and_then(|part| usize::try_from(part).ok());
+        self.options.rotate_bytes.min(part.unwrap_or(usize::MAX))
+    }
+
+    /// What the directory has at the most, until a row of `bytes` is sealed: what is not sealed yet is
+    /// there in both forms for a moment.
+    fn peak_with(&self, bytes: usize) -> u64 {
+        let waiting = (self.waiting.bytes() + bytes) as u64;
+        let unsealed = self.sealing_bytes + self.open.written() + waiting;
+        self.sealed_bytes + 2 * unsealed + FRAME
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -211,12 +257,16 @@ impl Writer {
         self.failed = true;
         let number = self.number;
         self.number += 1;
+        self.sealing_bytes = self.open.written();
         self.open = OpenWriter::create(&self.dir, self.number)?;
         let batches = std::mem::take(&mut self.batches);
-        let (dir, horizon) = (self.dir.clone(), self.horizon);
+        let (dir, horizon, lock) = (self.dir.clone(), self.horizon, self.lock.clone());
         let sealing = thread::Builder::new()
             .name("seal".to_owned())
-            .spawn(move || seal(&dir, number, &batches, horizon))
+            .spawn(move || {
+                let _lock = lock;
+                seal(&dir, number, &batches, horizon)
+            })
             .map_err(StoreError::io("start a thread to seal", &self.dir))?;
         self.sealing = Some(sealing);
         self.rows = 0;
@@ -236,20 +286,18 @@ impl Writer {
         let info = sealing
             .join()
             .map_err(|_| StoreError::Failed(self.dir.clone()))??;
+        self.sealed_bytes += info.bytes;
+        self.sealing_bytes = 0;
         self.manifest.segments.push(info);
         write_manifest(&self.dir, &self.manifest)?;
-        remove(&self.dir.join(files::open_name(self.number - 1)))?;
+        files::remove(&self.dir.join(files::open_name(self.number - 1)))?;
         self.failed = false;
         Ok(())
     }
 }
 
-fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
     let json = serde_json::to_vec_pretty(manifest)
         .map_err(StoreError::encode(&dir.join(files::MANIFEST)))?;
     files::write_bytes(dir, files::MANIFEST, &json)
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    fs::remove_file(path).map_err(StoreError::io("remove", path))
 }
