@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::capture::{Only, Options, Ports, Progress, Sample, Source};
+use ::capture::{Assumed, Only, Options, Ports, Progress, Sample, Source};
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -47,14 +47,22 @@ pub struct Args {
     sample: Option<Sample>,
 
     /// Record only this user's sessions: those of others are dropped as soon as they tell their user.
-    /// Sessions that were open before are kept, as nobody knows whose they are. May be given several
-    /// times.
+    /// Sessions that were open before are kept where --assume-user does not name theirs. May be
+    /// given several times.
     #[arg(long, value_name = "NAME")]
     only_user: Vec<String>,
 
     /// The same for a database.
     #[arg(long, value_name = "NAME")]
     only_database: Vec<String>,
+
+    /// Whose sessions those are that were open before the capture, so that they can be replayed.
+    #[arg(long, value_name = "NAME")]
+    assume_user: Option<String>,
+
+    /// The same for their database.
+    #[arg(long, value_name = "NAME")]
+    assume_database: Option<String>,
 
     /// Stop after this time, such as 30m or 24h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -131,6 +139,10 @@ pub fn run(args: Args) -> Result<Exit> {
     options.only = Only {
         users: args.only_user,
         databases: args.only_database,
+    };
+    options.assumed = Assumed {
+        user: args.assume_user.map(Into::into),
+        database: args.assume_database.map(Into::into),
     };
     options.live.filter = args.filter;
     options.live.snaplen = u32::try_from(args.snaplen)

@@ -18,7 +18,7 @@ mod source;
 mod splitter;
 mod worker;
 
-pub use choice::{Only, Sample};
+pub use choice::{Assumed, Only, Sample};
 pub use flow::{Connection, Delivery, Inserted, State};
 pub use options::{Options, Source};
 pub use packet::{Dissected, Dissector, Endpoint, Flags, Segment};

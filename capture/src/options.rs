@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::Limits;
 use recording::WriterOptions;
 
-use crate::choice::{Only, Sample};
+use crate::choice::{Assumed, Only, Sample};
 use crate::ports::Ports;
 use crate::source::LiveOptions;
 use crate::worker::Bounds;
@@ -38,6 +38,7 @@ pub struct Options {
     /// Record only this share of the sessions.
     pub sample: Option<Sample>,
     pub only: Only,
+    pub assumed: Assumed,
     pub limits: Limits,
     /// For all workers together.
     pub bounds: Bounds,
@@ -68,6 +69,7 @@ impl Options {
             ports,
             sample: None,
             only: Only::default(),
+            assumed: Assumed::default(),
             limits: Limits::default(),
             bounds: Bounds::default(),
             live: LiveOptions::default(),
