@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::capture::{Assumed, Only, Options, Ports, Progress, Sample, Source};
+use ::capture::{Assumed, Only, Options, Ports, Progress, Sample, Source, Unprivileged};
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -92,6 +92,11 @@ pub struct Args {
     )]
     snaplen: u64,
 
+    /// Become this user, once the interfaces are open and before a packet is read. The recording is
+    /// the user's, who must be able to enter the folders above it.
+    #[arg(long, requires = "interfaces", value_name = "NAME")]
+    user: Option<String>,
+
     /// No progress.
     #[arg(short, long)]
     quiet: bool,
@@ -124,6 +129,7 @@ fn port(text: &str) -> Result<(u16, &'static dyn Protocol), String> {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
+    ::capture::harden()?;
     let interfaces = args.interfaces.into_iter().map(Source::Interface);
     let files = args.files.into_iter().map(|file| match file {
         file if file == Path::new("-") => Source::Input,
@@ -150,6 +156,7 @@ pub fn run(args: Args) -> Result<Exit> {
         .filter(|size| (1..=262_144).contains(size))
         .context("--snaplen must be from 1 to 256KiB")?;
     options.duration = args.duration;
+    options.user = args.user.as_deref().map(Unprivileged::find).transpose()?;
     let stop = interrupt::flag()?;
     let display = Display::new(args.quiet);
     let summary = capture(&options, &args.output, &stop, &display)?;

@@ -8,6 +8,7 @@ use recording::WriterOptions;
 
 use crate::choice::{Assumed, Only, Sample};
 use crate::ports::Ports;
+use crate::privileges::Unprivileged;
 use crate::source::LiveOptions;
 use crate::worker::Bounds;
 
@@ -48,6 +49,8 @@ pub struct Options {
     pub writer: WriterOptions,
     /// How long to listen to interfaces.
     pub duration: Option<Duration>,
+    /// Whom to become before the first packet is read.
+    pub user: Option<Unprivileged>,
 }
 
 impl Options {
@@ -76,6 +79,7 @@ impl Options {
             workers: cores.saturating_sub(1).clamp(1, 4),
             writer: WriterOptions::default(),
             duration: None,
+            user: None,
         }
     }
 

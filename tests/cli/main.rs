@@ -4,6 +4,7 @@
 mod crash;
 mod harness;
 mod printed;
+mod privileges;
 mod servers;
 mod traces_postgres;
 mod upgrade;
