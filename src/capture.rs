@@ -245,7 +245,8 @@ fn account(output: &Path, progress: &Progress) -> String {
             account.seen, account.kept
         );
         for (reason, count) in &account.lost {
-            text += &format!("  {:<10} {count:>12} {reason}\n", "");
+            let remedy = recording::remedy(reason).map_or(String::new(), |it| format!(": {it}"));
+            text += &format!("  {:<10} {count:>12} {reason}{remedy}\n", "");
         }
     }
     text
