@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::capture::{CaptureError, Only, Options, Ports, Progress, Sample, Source};
+use ::capture::{
+    Assumed, CaptureError, Only, Options, Ports, Progress, Sample, Source, Unprivileged,
+};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -53,14 +55,22 @@ pub struct Args {
     sample: Option<Sample>,
 
     /// Record only this user's sessions: those of others are dropped as soon as they tell their user.
-    /// Sessions that were open before are kept, as nobody knows whose they are. May be given several
-    /// times.
+    /// Sessions that were open before are kept where --assume-user does not name theirs. May be
+    /// given several times.
     #[arg(long, value_name = "NAME")]
     only_user: Vec<String>,
 
     /// The same for a database.
     #[arg(long, value_name = "NAME")]
     only_database: Vec<String>,
+
+    /// Whose sessions those are that were open before the capture, so that they can be replayed.
+    #[arg(long, value_name = "NAME")]
+    assume_user: Option<String>,
+
+    /// The same for their database.
+    #[arg(long, value_name = "NAME")]
+    assume_database: Option<String>,
 
     /// Stop after this time, such as 30m or 24h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -104,6 +114,11 @@ pub struct Args {
     )]
     snaplen: u64,
 
+    /// Become this user, once the interfaces are open and before a packet is read. The recording is
+    /// the user's, who must be able to enter the folders above it.
+    #[arg(long, requires = "interfaces", value_name = "NAME")]
+    user: Option<String>,
+
     /// No progress.
     #[arg(short, long)]
     quiet: bool,
@@ -142,6 +157,7 @@ fn ports(told: &[(u16, Option<&'static dyn Protocol>)]) -> Ports {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
+    ::capture::harden()?;
     let interfaces = args.interfaces.into_iter().map(Source::Interface);
     let files = args.files.into_iter().map(|file| match file {
         file if file == Path::new("-") => Source::Input,
@@ -158,6 +174,10 @@ pub fn run(args: Args) -> Result<Exit> {
         users: args.only_user,
         databases: args.only_database,
     };
+    options.assumed = Assumed {
+        user: args.assume_user.map(Into::into),
+        database: args.assume_database.map(Into::into),
+    };
     options.live.filter = args.filter;
     options.live.snaplen = u32::try_from(args.snaplen)
         .ok()
@@ -173,6 +193,7 @@ pub fn run(args: Args) -> Result<Exit> {
         bail!("--max-disk must be 1MiB or more");
     }
     options.writer.max_bytes = args.max_disk;
+    options.user = args.user.as_deref().map(Unprivileged::find).transpose()?;
     let stop = interrupt::flag()?;
     let display = Display::new(args.quiet);
     let summary = capture(&options, &args.output, &stop, &display)?;
@@ -286,7 +307,8 @@ fn account(output: &Path, progress: &Progress) -> String {
             account.seen, account.kept
         );
         for (reason, count) in &account.lost {
-            text += &format!("  {:<10} {count:>12} {reason}\n", "");
+            let remedy = recording::remedy(reason).map_or(String::new(), |it| format!(": {it}"));
+            text += &format!("  {:<10} {count:>12} {reason}{remedy}\n", "");
         }
     }
     text

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use recording::SessionInfo;
+use recording::{Exchange, Notes, SessionInfo};
 
 /// A share of the sessions, chosen by a hash of their ends that is the same in every capture: so
 /// each is recorded whole or not at all, and a larger sample has every smaller one in it.
@@ -56,6 +57,26 @@ impl Only {
             Some("other database")
         } else {
             None
+        }
+    }
+}
+
+/// What sessions that were open already are taken for: their user and database were told before
+/// capture began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assumed {
+    pub user: Option<Arc<str>>,
+    pub database: Option<Arc<str>>,
+}
+
+impl Assumed {
+    /// Fills in what an opening lacks.
+    pub fn complete(&self, row: &mut Exchange) {
+        if let Some(info) = &mut row.info
+            && row.notes.contains(Notes::MID_STREAM)
+        {
+            info.user = info.user.take().or_else(|| self.user.clone());
+            info.database = info.database.take().or_else(|| self.database.clone());
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use protocol::Limits;
 use recording::WriterOptions;
 
-use crate::choice::{Only, Sample};
+use crate::choice::{Assumed, Only, Sample};
 use crate::ports::Ports;
+use crate::privileges::Unprivileged;
 use crate::source::LiveOptions;
 use crate::worker::Bounds;
 
@@ -37,6 +38,7 @@ pub struct Options {
     /// Record only this share of the sessions.
     pub sample: Option<Sample>,
     pub only: Only,
+    pub assumed: Assumed,
     pub limits: Limits,
     /// For all workers together.
     pub bounds: Bounds,
@@ -46,6 +48,8 @@ pub struct Options {
     pub writer: WriterOptions,
     /// How long to listen to interfaces.
     pub duration: Option<Duration>,
+    /// Whom to become before the first packet is read.
+    pub user: Option<Unprivileged>,
 }
 
 impl Options {
@@ -67,12 +71,14 @@ impl Options {
             ports,
             sample: None,
             only: Only::default(),
+            assumed: Assumed::default(),
             limits: Limits::default(),
             bounds: Bounds::default(),
             live: LiveOptions::default(),
             workers: cores.saturating_sub(1).clamp(1, 4),
             writer: WriterOptions::default(),
             duration: None,
+            user: None,
         }
     }
 

@@ -16,6 +16,7 @@ use recording::{
 };
 
 use crate::options::{Options, Source};
+use crate::privileges::PrivilegeError;
 use crate::source::{FULL_SNAPLEN, FileError, Live, LiveError, PacketFile, READ_TIMEOUT_MS};
 use crate::splitter::{Batch, Lane, Splitter};
 use crate::worker::{Bounds, Worker};
@@ -43,6 +44,8 @@ pub enum CaptureError {
     File(#[from] FileError),
     #[error(transparent)]
     Live(#[from] LiveError),
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
     /// Nothing more was kept after it.
     #[error("failed to write the recording: {0}")]
     Write(#[from] StoreError),
@@ -161,6 +164,10 @@ pub fn run(
     observer: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Summary, CaptureError> {
     let inputs = open(options)?;
+    if let Some(user) = &options.user {
+        user.make_directory(dir)?;
+        user.become_it()?;
+    }
     let mut manifest = Manifest::new(ContentKind::Recording, now());
     manifest.source = options.source();
     manifest.protocols = options.protocols();

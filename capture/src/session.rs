@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::{Decoder, Limits, Opening, Side};
 use recording::{Account, Exchange, Kind, Ledger, Notes, SessionInfo, Timestamp};
 
-use crate::choice::Only;
+use crate::choice::{Assumed, Only};
 use crate::flow::{Delivery, Inserted};
 use crate::options::Options;
 use crate::ports::Spoken;
@@ -25,6 +25,7 @@ pub struct Output {
     pub held: usize,
     pub limits: Limits,
     pub only: Only,
+    pub assumed: Assumed,
     /// Shared by the workers, so that each session has a number of its own.
     pub last_session: Arc<AtomicU64>,
 }
@@ -40,6 +41,7 @@ impl Output {
             held: 0,
             limits: options.limits,
             only: options.only.clone(),
+            assumed: options.assumed.clone(),
             last_session,
         }
     }
@@ -160,6 +162,9 @@ impl Session {
     /// Makes the rows that just came the session's own; or drops them, where their opening tells
     /// that it is one to leave out.
     fn sign(&mut self, from: usize, out: &mut Output) -> Option<Arc<str>> {
+        for row in out.rows.iter_mut().skip(from) {
+            out.assumed.complete(row);
+        }
         let mut infos = out
             .rows
             .iter()

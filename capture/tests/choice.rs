@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 
 use capture::{Only, Options, Sample};
+use recording::Kind;
 use support::*;
 
 fn capture_frames(frames: &[Frame], change: impl FnOnce(&mut Options)) -> Captured {
@@ -117,11 +118,36 @@ fn sessions_of_others_are_dropped_with_all_that_follows() {
     let shop = capture_frames(&users(), |options| {
         options.only.users = vec!["ann".to_owned()];
         options.only.databases = vec!["shop".to_owned()];
+        options.assumed.user = Some("carl".into());
     });
-    assert_eq!(
-        shop.sessions(),
-        [ann_s("shop"), "~ C:old capture ended".to_owned()]
-    );
-    assert_eq!(shop.lost("sessions", "other user"), 1);
+    assert_eq!(shop.sessions(), [ann_s("shop")]);
+    assert_eq!(shop.lost("sessions", "other user"), 2);
     assert_eq!(shop.lost("sessions", "other database"), 1);
+}
+
+#[test]
+fn what_is_assumed_holds_for_sessions_that_were_open_already() {
+    let captured = capture_frames(&users(), |options| {
+        options.assumed.user = Some("carl".into());
+        options.assumed.database = Some("till".into());
+    });
+    let opened = captured.rows.iter().filter(|row| row.kind == Kind::Open);
+    let users: Vec<_> = opened
+        .map(|row| {
+            let info = row.info.as_ref().unwrap();
+            (
+                info.user.as_deref().unwrap(),
+                info.database.as_deref().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        users,
+        [
+            ("ann", "shop"),
+            ("bob", "shop"),
+            ("ann", "bank"),
+            ("carl", "till")
+        ]
+    );
 }

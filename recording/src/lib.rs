@@ -5,6 +5,7 @@
 
 mod exchange;
 mod ledger;
+mod remedy;
 mod store;
 mod time;
 
@@ -12,6 +13,7 @@ pub use exchange::{
     Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Transaction,
 };
 pub use ledger::{Account, Ledger};
+pub use remedy::remedy;
 pub use store::{
     ContentKind, Damage, FORMAT, HistogramError, Manifest, Recording, Rows, RunInfo, SegmentInfo,
     StoreError, Verification, Writer, WriterOptions, decode_histogram, encode_histogram,

@@ -68,6 +68,10 @@ pub struct Capture(Child);
 impl Capture {
     /// `None`, and why, where this user may not listen.
     pub fn start(port: impl Display, recording: &Path) -> Option<Capture> {
+        Capture::start_with(port, recording, &[])
+    }
+
+    pub fn start_with(port: impl Display, recording: &Path, more: &[&str]) -> Option<Capture> {
         let mut command = rehearsal();
         command.args([
             "capture",
@@ -80,11 +84,12 @@ impl Capture {
         ]);
         let mut child = command
             .arg(recording)
+            .args(more)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let patience = Instant::now() + Duration::from_secs(30);
-        while !recording.exists() {
+        while !recording.join("manifest.json").exists() {
             if child.try_wait().unwrap().is_some() {
                 let output = child.wait_with_output().unwrap();
                 let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -96,6 +101,10 @@ impl Capture {
             thread::sleep(Duration::from_millis(20));
         }
         Some(Capture(child))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Ends it as its user would, and insists that it ended well.

@@ -8,6 +8,7 @@ mod http;
 mod kills;
 mod packets;
 mod printed;
+mod privileges;
 mod servers;
 mod traces_postgres;
 mod upgrade;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::columns::Columns;
@@ -141,6 +141,16 @@ fn ledger(out: &mut String, i: &Inspection) -> std::fmt::Result {
     }
     writeln!(out)?;
     table.print(out);
+    let lost = i.ledger.accounts().flat_map(|(_, account)| &account.lost);
+    let reasons: BTreeSet<&String> = lost
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, _)| reason)
+        .collect();
+    for reason in reasons {
+        if let Some(remedy) = recording::remedy(reason) {
+            writeln!(out, "  {reason}: {remedy}")?;
+        }
+    }
     Ok(())
 }
 

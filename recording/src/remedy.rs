@@ -1,0 +1,24 @@
+/// What to do about a reason in the ledger, where something can be done.
+pub fn remedy(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "kernel drop" => "enlarge --buffer-size",
+        "interface drop" => "enlarge the network card's ring (ethtool -G)",
+        "pipeline full" => "take a --sample, or capture to a file and --read that",
+        "snap length" => "capture whole packets (tcpdump -s 0)",
+        "not captured" => "look for dropped packets here and on the mirror port",
+        "not written" => "make room on the disk, and capture again",
+        "encrypted (TLS)" => "capture where it is plain: behind what ends TLS",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_losses_have_remedies() {
+        assert_eq!(remedy("kernel drop"), Some("enlarge --buffer-size"));
+        assert_eq!(remedy("retransmission"), None);
+    }
+}
