@@ -3,5 +3,6 @@
 
 mod harness;
 mod servers;
+mod traces_http;
 mod traces_postgres;
 mod upgrade;
