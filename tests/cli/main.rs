@@ -10,6 +10,7 @@ mod packets;
 mod printed;
 mod privileges;
 mod servers;
+mod traces_http;
 mod traces_postgres;
 mod upgrade;
 mod verify;
