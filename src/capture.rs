@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::capture::{Options, Ports, Progress, Source};
+use ::capture::{Only, Options, Ports, Progress, Sample, Source};
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,13 +23,14 @@ use crate::{Exit, interrupt};
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("source").required(true))]
 pub struct Args {
-    /// Network interface to listen on.
-    #[arg(short, long, group = "source", value_name = "NAME")]
-    interface: Option<String>,
+    /// Network interface to listen on; any for all. May be given several times.
+    #[arg(short, long = "interface", group = "source", value_name = "NAME")]
+    interfaces: Vec<String>,
 
-    /// Read a capture file (pcap or pcapng, also gz or zst) instead; - is standard input.
-    #[arg(long, group = "source", value_name = "FILE")]
-    read: Option<PathBuf>,
+    /// Read a capture file (pcap or pcapng, also gz or zst) instead; - is standard input. May be
+    /// given several times: files are read one after the other.
+    #[arg(long = "read", group = "source", value_name = "FILE")]
+    files: Vec<PathBuf>,
 
     /// Port of the server: 5432, 8080, or with the protocol's name http:8080. Without it, a port that
     /// is not a protocol's own is told by the first bytes of each connection. May be given several
@@ -40,6 +41,21 @@ pub struct Args {
     /// Where the recording goes: a folder that does not exist yet.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+
+    /// Record only this share of the sessions, such as 10%: each whole or not at all, and the same
+    /// ones in every capture. The others are counted as sampled out.
+    #[arg(long, value_name = "PERCENT")]
+    sample: Option<Sample>,
+
+    /// Record only this user's sessions: those of others are dropped as soon as they tell their user.
+    /// Sessions that were open before are kept, as nobody knows whose they are. May be given several
+    /// times.
+    #[arg(long, value_name = "NAME")]
+    only_user: Vec<String>,
+
+    /// The same for a database.
+    #[arg(long, value_name = "NAME")]
+    only_database: Vec<String>,
 
     /// Stop after this time, such as 30m or 24h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -52,6 +68,22 @@ pub struct Args {
     /// The kernel's buffer: enlarge it where packets are dropped.
     #[arg(long, default_value = "64MiB", value_parser = crate::units::size, value_name = "SIZE")]
     buffer_size: u64,
+
+    /// What the kernel hands over, in tcpdump's notation, in place of the filter made from the ports:
+    /// 'port 5432 and host 10.0.0.7'. IP fragments and VLAN tags are then yours to let through.
+    #[arg(long, requires = "interfaces", value_name = "BPF")]
+    filter: Option<String>,
+
+    /// Bytes of each packet to keep. Longer packets leave gaps, so that their requests are not
+    /// recorded whole.
+    #[arg(
+        long,
+        default_value = "256KiB",
+        requires = "interfaces",
+        value_parser = crate::units::size,
+        value_name = "SIZE"
+    )]
+    snaplen: u64,
 
     /// No progress.
     #[arg(short, long)]
@@ -91,17 +123,27 @@ fn ports(told: &[(u16, Option<&'static dyn Protocol>)]) -> Ports {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let source = match (args.interface, args.read) {
-        (Some(name), _) => Source::Interface(name),
-        (None, Some(file)) if file == Path::new("-") => Source::Input,
-        (None, file) => Source::File(file.unwrap_or_default()),
-    };
-    let mut options = Options::new(vec![source], ports(&args.ports));
+    let interfaces = args.interfaces.into_iter().map(Source::Interface);
+    let files = args.files.into_iter().map(|file| match file {
+        file if file == Path::new("-") => Source::Input,
+        file => Source::File(file),
+    });
+    let mut options = Options::new(interfaces.chain(files).collect(), ports(&args.ports));
     options.limits.body = usize::try_from(args.body_limit).unwrap_or(usize::MAX);
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()
         .filter(|size| i32::try_from(*size).is_ok())
         .context("--buffer-size must be below 2GiB")?;
+    options.sample = args.sample;
+    options.only = Only {
+        users: args.only_user,
+        databases: args.only_database,
+    };
+    options.live.filter = args.filter;
+    options.live.snaplen = u32::try_from(args.snaplen)
+        .ok()
+        .filter(|size| (1..=262_144).contains(size))
+        .context("--snaplen must be from 1 to 256KiB")?;
     options.duration = args.duration;
     let stop = interrupt::flag()?;
     let display = Display::new(args.quiet);

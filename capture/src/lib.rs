@@ -7,6 +7,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod choice;
 mod flow;
 mod options;
 mod packet;
@@ -17,6 +18,7 @@ mod source;
 mod splitter;
 mod worker;
 
+pub use choice::{Only, Sample};
 pub use flow::{Connection, Delivery, Inserted, State};
 pub use options::{Options, Source};
 pub use packet::{Dissected, Dissector, Endpoint, Flags, Segment};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::Limits;
 use recording::WriterOptions;
 
+use crate::choice::{Only, Sample};
 use crate::ports::Ports;
 use crate::source::LiveOptions;
 use crate::worker::Bounds;
@@ -33,6 +34,9 @@ impl fmt::Display for Source {
 pub struct Options {
     pub sources: Vec<Source>,
     pub ports: Ports,
+    /// Record only this share of the sessions.
+    pub sample: Option<Sample>,
+    pub only: Only,
     pub limits: Limits,
     /// For all workers together.
     pub bounds: Bounds,
@@ -45,8 +49,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// A source that is named twice is read once.
+    /// A source that is named twice is read once, and `any` has every interface in it.
     pub fn new(mut sources: Vec<Source>, ports: Ports) -> Options {
+        let any = Source::Interface("any".to_owned());
+        if sources.contains(&any) {
+            sources.retain(|it| !matches!(it, Source::Interface(_)) || *it == any);
+        }
         let mut known = Vec::new();
         sources.retain(|source| {
             let new = !known.contains(source);
@@ -57,6 +65,8 @@ impl Options {
         Options {
             sources,
             ports,
+            sample: None,
+            only: Only::default(),
             limits: Limits::default(),
             bounds: Bounds::default(),
             live: LiveOptions::default(),
@@ -72,10 +82,23 @@ impl Options {
         names.into_iter().map(str::to_owned).collect()
     }
 
-    /// The sources and ports, for the manifest.
+    /// The sources, the ports, and which sessions: for the manifest.
     pub fn source(&self) -> String {
         let sources: Vec<String> = self.sources.iter().map(Source::to_string).collect();
         let ports: Vec<String> = self.ports.numbers().map(|it| it.to_string()).collect();
-        format!("{}, port {}", sources.join(" and "), ports.join(" and "))
+        let sample = self.sample.map_or(String::new(), |sample| {
+            format!(", a sample of {sample} of the sessions")
+        });
+        let only = |what, names: &[String]| match names {
+            [] => String::new(),
+            names => format!(", only {what} {}", names.join(" and ")),
+        };
+        format!(
+            "{}, port {}{sample}{}{}",
+            sources.join(" and "),
+            ports.join(" and "),
+            only("user", &self.only.users),
+            only("database", &self.only.databases),
+        )
     }
 }

@@ -187,7 +187,8 @@ pub fn run_into(
 
 /// What one reader thread reads.
 enum Input {
-    Live(Live),
+    /// With the source's name, for people.
+    Live(String, Live),
     Files(Vec<Source>),
 }
 
@@ -201,7 +202,7 @@ fn open(options: &Options) -> Result<Vec<Input>, CaptureError> {
         match source {
             Source::Interface(name) => {
                 let live = Live::open(name, &options.ports, &options.live)?;
-                inputs.push(Input::Live(live));
+                inputs.push(Input::Live(source.to_string(), live));
             }
             source => {
                 // What is no packet file is found before anything is written.
@@ -247,9 +248,8 @@ fn run_threads(
             let (returned, empty) = bounded(LANE_BATCHES);
             lanes.push(Lane { full, empty });
             let worker = Worker::new(
-                options.ports.clone(),
+                options,
                 share(&options.bounds, workers),
-                options.limits,
                 Arc::clone(&last_session),
             );
             let reporter = Reporter {
@@ -263,15 +263,24 @@ fn run_threads(
             }));
         }
         for (number, input) in inputs.into_iter().enumerate() {
-            let live = matches!(input, Input::Live(_));
-            let splitter = Splitter::new(options.ports.clone(), seed, lanes.clone(), live);
+            let live = matches!(input, Input::Live(..));
+            let splitter = Splitter::new(
+                options.ports.clone(),
+                options.sample,
+                seed,
+                lanes.clone(),
+                live,
+            );
             let reporter = Reporter {
                 part: workers + number,
                 writer: writer.clone(),
                 told: control.started,
             };
             threads.push(scope.spawn(move || match input {
-                Input::Live(live) => listen(live, splitter, reporter, control),
+                Input::Live(name, live) => {
+                    let warnings = Vec::from_iter(cut_warning(&name, options.live.snaplen));
+                    listen(live, splitter, reporter, control, warnings)
+                }
                 Input::Files(files) => read(&files, splitter, reporter, control),
             }));
         }
@@ -339,6 +348,7 @@ fn listen(
     mut splitter: Splitter,
     mut reporter: Reporter,
     control: &Control<'_>,
+    warnings: Vec<String>,
 ) -> Result<(), CaptureError> {
     let mut outcome = Ok(());
     let mut ending: Option<(Instant, Timestamp)> = None;
@@ -366,7 +376,7 @@ fn listen(
         }
         if reporter.due() {
             let drops = live.drops(false);
-            reporter.tell(reader_progress(&mut splitter, drops, Vec::new()));
+            reporter.tell(reader_progress(&mut splitter, drops, warnings.clone()));
         }
         match ending {
             None if control.stopping() => ending = Some((Instant::now(), now())),
@@ -381,7 +391,7 @@ fn listen(
     }
     splitter.finish();
     let drops = live.drops(true);
-    reporter.tell(reader_progress(&mut splitter, drops, Vec::new()));
+    reporter.tell(reader_progress(&mut splitter, drops, warnings));
     outcome
 }
 
@@ -411,11 +421,8 @@ fn read(
             let (kernel, interface) = file.drops();
             drops = (before.0 + kernel, before.1 + interface);
             warnings.extend(file.left_out().map(str::to_owned));
-            if let Some(snaplen) = file.snaplen().filter(|it| *it < FULL_SNAPLEN) {
-                warnings.push(format!(
-                    "{source} was captured with a snap length of {snaplen}: longer packets are cut and leave gaps; capture with -s 0"
-                ));
-            }
+            let snaplen = file.snaplen().unwrap_or(FULL_SNAPLEN);
+            warnings.extend(cut_warning(&source.to_string(), snaplen));
             ended
         });
         if let Err(error) = ended {
@@ -451,6 +458,14 @@ fn read_file(
         }
     }
     Ok(())
+}
+
+fn cut_warning(source: &str, snaplen: u32) -> Option<String> {
+    (snaplen < FULL_SNAPLEN).then(|| {
+        format!(
+            "{source} was captured with a snap length of {snaplen}: longer packets are cut and leave gaps; capture whole packets"
+        )
+    })
 }
 
 fn reader_progress(

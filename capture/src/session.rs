@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::{Decoder, Limits, Opening, Side};
 use recording::{Account, Exchange, Kind, Ledger, Notes, SessionInfo, Timestamp};
 
+use crate::choice::Only;
 use crate::flow::{Delivery, Inserted};
+use crate::options::Options;
 use crate::ports::Spoken;
 
 /// What sessions give: rows, and the accounts of what did not become one.
@@ -22,12 +24,13 @@ pub struct Output {
     /// Bytes that decoders hold.
     pub held: usize,
     pub limits: Limits,
+    pub only: Only,
     /// Shared by the workers, so that each session has a number of its own.
     pub last_session: Arc<AtomicU64>,
 }
 
 impl Output {
-    pub fn new(limits: Limits, last_session: Arc<AtomicU64>) -> Output {
+    pub fn new(options: &Options, last_session: Arc<AtomicU64>) -> Output {
         Output {
             rows: Vec::new(),
             bytes: Account::default(),
@@ -35,7 +38,8 @@ impl Output {
             sessions: Account::default(),
             requests: 0,
             held: 0,
-            limits,
+            limits: options.limits,
+            only: options.only.clone(),
             last_session,
         }
     }
@@ -133,8 +137,8 @@ impl Session {
             Decoding::Reading(decoder) | Decoding::Opaque(decoder, _) => {
                 let rows = out.rows.len();
                 decoder.close(reason, at, &mut out.rows);
-                self.sign(rows, out);
-                match self.rejection() {
+                let refused = self.sign(rows, out);
+                match refused.or_else(|| self.rejection()) {
                     Some(reason) => self.reject(&reason, out),
                     None => out.sessions.kept += 1,
                 }
@@ -153,7 +157,18 @@ impl Session {
         }
     }
 
-    fn sign(&mut self, from: usize, out: &mut Output) {
+    /// Makes the rows that just came the session's own; or drops them, where their opening tells
+    /// that it is one to leave out.
+    fn sign(&mut self, from: usize, out: &mut Output) -> Option<Arc<str>> {
+        let mut infos = out
+            .rows
+            .iter()
+            .skip(from)
+            .filter_map(|row| row.info.as_deref());
+        if let Some(reason) = infos.find_map(|info| out.only.refuses(info)) {
+            out.rows.truncate(from);
+            return Some(Arc::from(reason));
+        }
         for row in out.rows.iter_mut().skip(from) {
             row.session = self.number;
             row.notes.add(self.notes);
@@ -164,6 +179,7 @@ impl Session {
                 out.requests += 1;
             }
         }
+        None
     }
 
     /// What was told first; of a gap, nothing.
@@ -192,13 +208,13 @@ impl Session {
 
     /// Looks at the decoder after each call.
     fn after(&mut self, rows: usize, out: &mut Output) {
-        self.sign(rows, out);
+        let refused = self.sign(rows, out);
         let Decoding::Reading(decoder) = &self.decoding else {
             return;
         };
         let held = decoder.held();
         out.held = out.held + held - std::mem::replace(&mut self.held, held);
-        if let Some(reason) = self.rejection() {
+        if let Some(reason) = refused.or_else(|| self.rejection()) {
             self.reject(&reason, out);
         } else if let Some(reason) = decoder.opaque() {
             let over = Decoding::Over(Arc::from(reason));

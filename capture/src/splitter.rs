@@ -1,6 +1,7 @@
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use recording::{Ledger, Timestamp};
 
+use crate::choice::Sample;
 use crate::flow::FlowKey;
 use crate::packet::{Dissected, Dissector, FRAGMENT_INCOMPLETE, Segment};
 use crate::ports::Ports;
@@ -80,6 +81,7 @@ pub struct Splitter {
     ports: Ports,
     /// Of the flows' hashes; the same in all readers.
     seed: u64,
+    sample: Option<Sample>,
     dissector: Dissector,
     lanes: Vec<(Lane, Batch)>,
     /// Where workers are too slow: shed a batch, or wait?
@@ -90,9 +92,16 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    pub fn new(ports: Ports, seed: u64, lanes: Vec<Lane>, shed: bool) -> Splitter {
+    pub fn new(
+        ports: Ports,
+        sample: Option<Sample>,
+        seed: u64,
+        lanes: Vec<Lane>,
+        shed: bool,
+    ) -> Splitter {
         Splitter {
             ports,
+            sample,
             seed,
             dissector: Dissector::new(),
             lanes: lanes
@@ -121,6 +130,11 @@ impl Splitter {
                     return;
                 }
                 let key = FlowKey::new(&segment, self.seed);
+                if self.sample.is_some_and(|it| !it.takes(key.stable_hash())) {
+                    let packets = u64::from(segment.packets);
+                    leave_out(&mut self.ledger, "sampled out", packets, payload.len());
+                    return;
+                }
                 // The table uses the lower bits.
                 let lane = (key.hash() >> 48) as usize % self.lanes.len().max(1);
                 let Some((lane, batch)) = self.lanes.get_mut(lane) else {
@@ -196,11 +210,16 @@ fn send(lane: &Lane, batch: &mut Batch, shed: bool, ledger: &mut Ledger) {
             .iter()
             .map(|entry| u64::from(entry.segment.packets))
             .sum();
-        let bytes = ledger.account_mut("bytes");
-        bytes.seen += refused.bytes.len() as u64;
-        bytes.lose("pipeline full", refused.bytes.len() as u64);
-        ledger.account_mut("packets").lose("pipeline full", packets);
+        leave_out(ledger, "pipeline full", packets, refused.bytes.len());
         refused.clear();
         *batch = refused;
     }
+}
+
+/// Counts what no worker sees.
+fn leave_out(ledger: &mut Ledger, reason: &str, packets: u64, payload: usize) {
+    ledger.account_mut("packets").lose(reason, packets);
+    let bytes = ledger.account_mut("bytes");
+    bytes.seen += payload as u64;
+    bytes.lose(reason, payload as u64);
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use protocol::Limits;
 use recording::{Exchange, Ledger, Timestamp};
 
 use crate::flow::{Class, Connection, FlowKey, Place, State, Table};
+use crate::options::Options;
 use crate::packet::{Endpoint, Segment};
 use crate::ports::Ports;
 use crate::session::{Output, Reading, Session};
@@ -79,17 +79,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(
-        ports: Ports,
-        bounds: Bounds,
-        limits: Limits,
-        last_session: Arc<AtomicU64>,
-    ) -> Worker {
+    /// `bounds` are its own part of what all workers may hold.
+    pub fn new(options: &Options, bounds: Bounds, last_session: Arc<AtomicU64>) -> Worker {
         Worker {
-            ports,
+            ports: options.ports.clone(),
             bounds,
             table: Table::new(),
-            out: Output::new(limits, last_session),
+            out: Output::new(options, last_session),
             waiting: 0,
             packets: 0,
             other_port: 0,

@@ -18,11 +18,15 @@ fn while_running(interface: &str, port: u16, traffic: impl FnOnce()) -> Option<C
     let ports = Ports::new([(port, &Scribe as &'static dyn Protocol)]);
     let mut options = Options::new(vec![Source::Interface(interface.to_owned())], ports);
     options.workers = 2;
+    while_capturing(&options, traffic)
+}
+
+fn while_capturing(options: &Options, traffic: impl FnOnce()) -> Option<Captured> {
     let stop = AtomicBool::new(false);
     let mut sink = Memory::default();
     let (started, starts) = mpsc::channel();
     let (progress, outcome) = thread::scope(|scope| {
-        let (sink, stop, options) = (&mut sink, &stop, &options);
+        let (sink, stop) = (&mut sink, &stop);
         let capture = scope.spawn(move || {
             capture::run_into(options, sink, stop, &|_| {
                 let _ = started.send(());
@@ -103,6 +107,28 @@ fn an_interface_seen_twice_is_read_once() {
     let options = Options::new(both, ports);
     assert_eq!(options.source(), format!("interface lo, port {port}"));
     drop(listener);
+    let all = ["lo", "any", "eth0"].map(|name| Source::Interface(name.to_owned()));
+    let options = Options::new(all.to_vec(), options.ports);
+    assert_eq!(options.source(), format!("interface any, port {port}"));
+}
+
+#[test]
+fn a_filter_and_a_snap_length_are_the_users_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let ports = Ports::new([(port, &Scribe as &'static dyn Protocol)]);
+    let mut options = Options::new(vec![Source::Interface("lo".to_owned())], ports);
+    options.live.filter = Some(format!("tcp dst port {port}"));
+    // Ethernet, IP, TCP with its time stamps, and half the question.
+    options.live.snaplen = 14 + 20 + 32 + 4;
+    let Some(captured) = while_capturing(&options, || converse(&listener, 10)) else {
+        return;
+    };
+    assert_eq!(captured.bytes("S"), 0);
+    assert_eq!(captured.bytes("C"), 40);
+    assert_eq!(captured.lost("stream", "snap length"), 40);
+    let warnings = &captured.progress.warnings;
+    assert!(warnings[0].starts_with("interface lo was captured with a snap length of 70"));
 }
 
 #[test]

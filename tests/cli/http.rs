@@ -150,7 +150,7 @@ fn known(differences: &[Difference]) -> BTreeSet<Place> {
         .flat_map(|one| {
             one.places
                 .iter()
-                .map(|place| (one.request.clone(), one.kind.clone(), place.clone()))
+                .map(|place| (one.request.clone(), one.kind.clone(), settled(place)))
         })
         .collect()
 }
@@ -165,11 +165,17 @@ fn found(groups: &Value) -> BTreeSet<Place> {
                 (
                     text(&group["statement"]),
                     text(&group["kind"]),
-                    place.clone(),
+                    settled(place),
                 )
             })
         })
         .collect()
+}
+
+/// Which line of a list differs first hangs on how many entries other clients had made by then.
+fn settled(place: &str) -> String {
+    let line = place.split(' ').next().filter(|word| *word == "line");
+    line.unwrap_or(place).to_owned()
 }
 
 fn told_slower(report: &Value) -> BTreeSet<&str> {

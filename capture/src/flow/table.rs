@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use recording::Timestamp;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::packet::{Endpoint, Segment};
 
@@ -24,10 +24,7 @@ impl FlowKey {
             (segment.destination, segment.source)
         };
         let mut bytes = [0; 44];
-        bytes[..16].copy_from_slice(&low.address);
-        bytes[16..32].copy_from_slice(&high.address);
-        bytes[32..34].copy_from_slice(&low.port.to_ne_bytes());
-        bytes[34..36].copy_from_slice(&high.port.to_ne_bytes());
+        bytes[..36].copy_from_slice(&five_tuple(low, high));
         bytes[36..].copy_from_slice(&segment.network.to_ne_bytes());
         FlowKey {
             low,
@@ -40,6 +37,21 @@ impl FlowKey {
     pub fn hash(&self) -> u64 {
         self.hash
     }
+
+    /// The same in every capture, whatever network the connection was met in.
+    pub fn stable_hash(&self) -> u64 {
+        xxh3_64(&five_tuple(self.low, self.high))
+    }
+}
+
+/// Of TCP, which is the fifth.
+fn five_tuple(low: Endpoint, high: Endpoint) -> [u8; 36] {
+    let mut bytes = [0; 36];
+    bytes[..16].copy_from_slice(&low.address);
+    bytes[16..32].copy_from_slice(&high.address);
+    bytes[32..34].copy_from_slice(&low.port.to_le_bytes());
+    bytes[34..].copy_from_slice(&high.port.to_le_bytes());
+    bytes
 }
 
 impl Hash for FlowKey {

@@ -136,6 +136,12 @@ impl Decoder for ScribeDecoder {
         if bytes.starts_with(b"TLS") {
             self.opaque = Some("encrypted (TLS)");
         }
+        if let Some(login) = bytes.strip_prefix(b"user:") {
+            let login = String::from_utf8_lossy(login);
+            let (user, database) = login.split_once('/').unwrap();
+            self.opening.info.user = Some(user.into());
+            self.opening.info.database = Some(database.into());
+        }
         self.begin(out);
         let name = if from == Side::Client { "C" } else { "S" };
         let row = self.row(Kind::Request, name, bytes, bytes.len() as u64, at);
