@@ -19,8 +19,8 @@ BROWSER = (
     "chromium --headless --dump-dom --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync --disable-default-apps"
 ).split() + ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-# What one request made is there before the next client asks for it, also in a replay that is a little late.
-PAUSE = 0.4
+# What one curl made is there before the next one asks for it, also in a replay that is late.
+PAUSE = 1
 
 
 def run(*command, timeout=60):
@@ -52,7 +52,7 @@ def as_json(value):
 
 
 def member(url, name, until):
-    """Logs in, borrows, reviews, uploads and logs out, each with a curl of its own that has the cookie."""
+    """Logs in with one curl; borrows, reviews, uploads and logs out with another that has the cookie."""
     with tempfile.TemporaryDirectory() as scratch:
         dir = Path(scratch)
         (dir / "upload").write_bytes(bytes(range(256)) * 1200)
@@ -62,23 +62,27 @@ def member(url, name, until):
             number = f"{name}-{round}"
             form = ["--data", f"member={name}", "--data", f"password={name}-password"]
             (dir / "jar").unlink(missing_ok=True)
-            curl(url, dir, (401, "/api/me"), (403, "/login", "--data", f"member={name}&password=guess"))
-            curl(url, dir, (303, "/login", *form), (200, "/account"), (200, "/api/me", "--compressed"))
             curl(
                 url,
                 dir,
-                (201, "/api/loans", *as_json({"number": f"{number}-short", "book": 7, "days": 14})),
-                (201, "/api/loans", *as_json({"number": f"{number}-long", "book": 8, "days": 60})),
-                (200, "/account", "--compressed"),
+                (401, "/api/me"),
+                (403, "/login", "--data", f"member={name}&password=guess"),
+                (303, "/login", *form),
+                (200, "/account"),
             )
             curl(
                 url,
                 dir,
+                (200, "/api/me", "--compressed"),
+                (201, "/api/loans", *as_json({"number": f"{number}-short", "book": 7, "days": 14})),
+                (201, "/api/loans", *as_json({"number": f"{number}-long", "book": 8, "days": 60})),
+                (200, "/account", "--compressed"),
                 (201, "/api/reviews", *as_json({"number": number, "book": 7, "stars": 4, "body": "Zu kurz, aber schön"})),
                 (200, "/api/uploads", "--header", "Expect: 100-continue", "--header", "Content-Type: application/octet-stream",
                  "--data-binary", f"@{dir / 'upload'}"),
+                (204, "/logout", "--request", "POST"),
+                (401, "/account"),
             )  # fmt: skip
-            curl(url, dir, (204, "/logout", "--request", "POST"), (401, "/account"))
 
 
 def reader(url, until):
