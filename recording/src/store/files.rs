@@ -76,16 +76,27 @@ pub enum Access {
     Alone,
 }
 
-/// Takes the directory's advisory lock, which holds as long as the file is open. Fails at once with
+/// A directory's advisory lock, held as long as the value. It is given up by name: closing the file
+/// would not do where another thread has just forked.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the directory's advisory lock. Fails at once with
 /// [`StoreError::InUse`] where another holds it.
-pub fn lock(dir: &Path, access: Access) -> Result<File, StoreError> {
+pub fn lock(dir: &Path, access: Access) -> Result<Lock, StoreError> {
     let file = File::open(dir).map_err(StoreError::io("open", dir))?;
     let locked = match access {
         Access::Shared => file.try_lock_shared(),
         Access::Alone => file.try_lock(),
     };
     match locked {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", dir)(error)),
     }

@@ -352,9 +352,9 @@ fn ticks_flush_and_rotate() {
     let rows = plain_rows(2);
     writer.tick(start).unwrap();
     writer.push(rows[0].clone()).unwrap();
-    writer.tick(start + Duration::from_millis(400)).unwrap();
+    writer.tick(start + Duration::from_millis(200)).unwrap();
     assert_eq!(read(&dir).0, []);
-    writer.tick(start + Duration::from_millis(500)).unwrap();
+    writer.tick(start + Duration::from_millis(250)).unwrap();
     assert_eq!(read(&dir).0, rows[..1]);
     writer.push(rows[1].clone()).unwrap();
     writer.tick(start + Duration::from_secs(61)).unwrap();

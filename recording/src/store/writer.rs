@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -8,7 +7,7 @@ use arrow_array::RecordBatch;
 
 use super::encode::{self, Encoder};
 use super::error::StoreError;
-use super::files::{self, Access};
+use super::files::{self, Access, Lock};
 use super::manifest::{FORMAT, Manifest, SegmentInfo};
 use super::open::OpenWriter;
 use super::seal::seal;
@@ -43,7 +42,7 @@ impl Default for WriterOptions {
     fn default() -> WriterOptions {
         WriterOptions {
             flush_rows: 8_192,
-            flush_after: Duration::from_millis(500),
+            flush_after: Duration::from_millis(250),
             rotate_bytes: 32 << 20,
             rotate_rows: 1 << 20,
             rotate_after: None,
@@ -79,7 +78,7 @@ pub struct Writer {
     failed: bool,
     /// The directory's, which tells others that a writer is at work; also held by what seals. `None`
     /// where the file system has no locks.
-    lock: Option<Arc<File>>,
+    lock: Option<Arc<Lock>>,
 }
 
 impl Writer {
@@ -161,14 +160,17 @@ impl Writer {
     /// nothing is pushed.
     pub fn tick(&mut self, now: Instant) -> Result<(), StoreError> {
         self.check()?;
-        let flushed_at = *self.flushed_at.get_or_insert(now);
-        if now.saturating_duration_since(flushed_at) >= self.options.flush_after {
+        let waited = |since| now.saturating_duration_since(since);
+        if self
+            .flushed_at
+            .is_none_or(|since| waited(since) >= self.options.flush_after)
+        {
             self.flushed_at = Some(now);
             self.flush()?;
         }
         let rotated_at = *self.rotated_at.get_or_insert(now);
         if let Some(after) = self.options.rotate_after
-            && now.saturating_duration_since(rotated_at) >= after
+            && waited(rotated_at) >= after
         {
             self.rotated_at = Some(now);
             self.flush()?;
