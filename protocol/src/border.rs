@@ -52,6 +52,17 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         recorded.body = Vec::new();
     }
 
+    /// Values in a recorded response that the server made up for its clients to send back. A request
+    /// that does so is sent when the run has [`Learnt`] what the target made up instead.
+    fn made_up(&self, _recorded: &Exchange) -> Vec<Recorded> {
+        Vec::new()
+    }
+
+    /// Values in a recorded request that a server may have made up.
+    fn sent_back(&self, _request: &Exchange, _options: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {
+        Vec::new()
+    }
+
     /// Finds the password in the text of the protocol's password file, when it has one.
     /// `None` in a field of `login` matches only a wildcard.
     fn password_from_file(
@@ -173,12 +184,13 @@ pub struct Login {
 pub struct Learnt(Arc<RwLock<HashMap<Recorded, Arc<[u8]>>>>);
 
 /// A value's name, and the value as recorded.
-type Recorded = (Box<[u8]>, Box<[u8]>);
+pub type Recorded = (Box<[u8]>, Box<[u8]>);
 
 impl Learnt {
     /// Further values are not learnt.
     const MAX: usize = 1 << 20;
 
+    /// The target may have made up the same.
     pub fn teach(&self, name: &[u8], recorded: &[u8], target: &[u8]) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let key = (name.into(), recorded.into());
@@ -276,6 +288,8 @@ pub enum DriverEvent {
         message: String,
         response: Response,
     },
+    /// What the response to the oldest request under way teaches is [`Learnt`], before its end.
+    Learnt,
     /// The response to the oldest request under way. `Response::error_code` tells an error.
     Answered(Response),
     /// The connection is used up, and requests under way on it are lost: close it, and before the

@@ -305,7 +305,7 @@ fn summarize(
         }
     }
     let mut counts = std::collections::BTreeMap::new();
-    for (name, count) in worked.iter().flat_map(|report| &report.driver_counts) {
+    for (name, count) in worked.iter().flat_map(|report| &report.counts) {
         *counts.entry(name).or_insert(0) += count;
     }
     counts.retain(|_, count| *count > 0);

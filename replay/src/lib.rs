@@ -5,6 +5,7 @@ mod clock;
 mod connect;
 mod engine;
 mod error;
+mod lesson;
 mod measure;
 mod options;
 mod pacer;

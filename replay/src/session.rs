@@ -12,6 +12,7 @@ use recording::{Exchange, Kind, Notes, Response, Status, Timestamp, Transaction}
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
 use crate::connect::{self, Connection};
+use crate::lesson;
 use crate::reason;
 use crate::schedule::only_cancels;
 use crate::stream::Stream;
@@ -108,6 +109,7 @@ async fn begin(
                 written: 0,
                 appended_before: 0,
                 answered_at: opened_at,
+                ready_at: opened_at,
                 skipping: false,
                 ending: false,
                 events: Vec::new(),
@@ -184,6 +186,8 @@ struct Session<'a> {
     /// Bytes that were in `out` before and are gone.
     appended_before: u64,
     answered_at: Timestamp,
+    /// The next request can't be sent before: never steps back.
+    ready_at: Timestamp,
     /// The transaction failed here and not when recorded: pass over the rest of it.
     skipping: bool,
     /// No more rows come.
@@ -269,7 +273,7 @@ impl Session<'_> {
                     Poll::Pending => return None,
                 },
             };
-            match self.consider(job) {
+            match self.consider(job, cx) {
                 Taken::Done => {}
                 Taken::Held(job) => {
                     self.held = Some(job);
@@ -284,7 +288,7 @@ impl Session<'_> {
         }
     }
 
-    fn consider(&mut self, job: Box<Job>) -> Taken {
+    fn consider(&mut self, job: Box<Job>, cx: &Context<'_>) -> Taken {
         if let Some(reason) = job.planned.unsendable {
             self.worker.skip(job, reason);
             return Taken::Done;
@@ -297,6 +301,7 @@ impl Session<'_> {
             Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
                 self.worker.skip(job, reason::TRANSACTION_FAILED);
             }
+            Kind::Request if self.poll_learnt(&job, cx).is_pending() => return Taken::Held(job),
             Kind::Request if self.parted => return Taken::Parted(job),
             Kind::Request => self.send(job),
             Kind::Close if waits && !self.left_unanswered(row) => return Taken::Held(job),
@@ -304,6 +309,25 @@ impl Session<'_> {
             Kind::Open => self.worker.skip(job, reason::UNSUPPORTED),
         }
         Taken::Done
+    }
+
+    /// Ready when all that the request needs is learnt or won't be, or took too long.
+    fn poll_learnt(&mut self, job: &Job, cx: &Context<'_>) -> Poll<()> {
+        let needs = &job.planned.needs;
+        if needs.iter().all(|need| need.lesson.poll(cx).is_ready()) {
+            return Poll::Ready(());
+        }
+        let now = self.worker.now();
+        if self.watch.wake_at.get() == NO_DEADLINE {
+            let patience = self.worker.shared.request_timeout;
+            self.watch.wake_at.set(now + patience);
+            self.worker.add_count(lesson::WAITED, 1);
+        }
+        if now <= self.watch.wake_at.get() {
+            return Poll::Pending;
+        }
+        self.ready_at = now;
+        Poll::Ready(())
     }
 
     /// Is all sent, and did the recorded client leave without waiting for what is under way?
@@ -318,6 +342,7 @@ impl Session<'_> {
 
     fn send(&mut self, mut job: Box<Job>) {
         self.skipping = false;
+        self.watch.wake_at.set(NO_DEADLINE);
         let length = self.out.len();
         if let Err(error) = self.driver.send(&job.planned.row, &mut self.out) {
             self.out.truncate(length);
@@ -331,11 +356,17 @@ impl Session<'_> {
             self.worker.skip(job, reason);
             return;
         }
-        let ready_at = if job.planned.row.request.pipelined {
-            job.intended_at
-        } else {
-            job.intended_at.max(self.answered_at)
-        };
+        let mut ready_at = job.intended_at.max(self.ready_at);
+        if !job.planned.row.request.pipelined {
+            ready_at = ready_at.max(self.answered_at);
+        }
+        for need in &job.planned.needs {
+            ready_at = ready_at.max(need.lesson.over_at().unwrap_or_default());
+            if let Some(why) = need.unmet(&self.worker.shared.target.login.learnt) {
+                self.worker.add_count(why, 1);
+            }
+        }
+        self.ready_at = ready_at;
         if job.planned.offset.is_none() {
             job.intended_at = ready_at;
         }
@@ -416,7 +447,7 @@ impl Session<'_> {
                 .driver
                 .receive(received, at, &mut self.out, &mut events),
         };
-        let result = self.heed(&mut events).and(result);
+        let result = self.heed(&mut events, at).and(result);
         self.events = events;
         Poll::Ready(match result {
             Ok(()) => Ok(received.len()),
@@ -427,11 +458,17 @@ impl Session<'_> {
         })
     }
 
-    fn heed(&mut self, events: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
+    fn heed(&mut self, events: &mut Vec<DriverEvent>, at: Timestamp) -> Result<(), DriverError> {
         for event in events.drain(..) {
             match event {
                 DriverEvent::Answered(response) if !self.flights.is_empty() => {
                     self.answered(response);
+                }
+                DriverEvent::Learnt => {
+                    let flight = self.flights.front();
+                    if let Some(lesson) = flight.and_then(|it| it.job.planned.lesson.as_ref()) {
+                        lesson.end(at);
+                    }
                 }
                 DriverEvent::Reconnect => self.part(),
                 _ => {
@@ -515,8 +552,9 @@ impl Session<'_> {
     /// `None` where the session goes on over another connection.
     fn broken(&mut self, error: &std::io::Error) -> Option<End> {
         let mut events = Vec::new();
-        let ended = self.driver.end(self.worker.now(), &mut events);
-        if ended.and(self.heed(&mut events)).is_ok() && self.parted {
+        let at = self.worker.now();
+        let ended = self.driver.end(at, &mut events);
+        if ended.and(self.heed(&mut events, at)).is_ok() && self.parted {
             return None;
         }
         self.worker.complain(format!("session lost: {error}"));
@@ -550,7 +588,9 @@ impl Session<'_> {
             End::Parted => (reason::SESSION_LOST, None),
         };
         self.lose_flights(reason);
-        self.worker.add_counts(self.driver.counts());
+        for (name, count) in self.driver.counts() {
+            self.worker.add_count(name, count);
+        }
         let after = reason::after(reason);
         if let Some(job) = self.held.take() {
             self.worker.skip(job, after);

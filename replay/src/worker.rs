@@ -101,8 +101,8 @@ struct Book {
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerReport {
     pub(crate) measures: Measures,
-    /// What drivers did to requests on their way.
-    pub(crate) driver_counts: BTreeMap<&'static str, u64>,
+    /// What was done to requests on their way, by name, for the run's notes.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
     /// What went wrong, in words, and how often.
     pub(crate) complaints: BTreeMap<String, u64>,
     /// Seconds in which the thread was busy for more than 95 %, and seconds of all.
@@ -167,7 +167,7 @@ impl Worker {
                 counts: Counts::default(),
                 report: WorkerReport {
                     measures,
-                    driver_counts: BTreeMap::new(),
+                    counts: BTreeMap::new(),
                     complaints: BTreeMap::new(),
                     busy_windows: 0,
                     windows: 0,
@@ -220,11 +220,9 @@ impl Worker {
         self.book.borrow_mut().counts.sent += 1;
     }
 
-    pub(crate) fn add_counts(&self, counts: Vec<(&'static str, u64)>) {
-        let sums = &mut self.book.borrow_mut().report.driver_counts;
-        for (name, count) in counts {
-            *sums.entry(name).or_default() += count;
-        }
+    pub(crate) fn add_count(&self, name: &'static str, count: u64) {
+        let sums = &mut self.book.borrow_mut().report.counts;
+        *sums.entry(name).or_default() += count;
     }
 
     pub(crate) fn complain(&self, complaint: String) {
@@ -248,6 +246,10 @@ impl Worker {
         let body = outcome.response.as_ref().map_or(0, |r| r.body.len());
         self.shared.budget.charge(body);
         job.cost += body;
+        if let Some(lesson) = &job.planned.lesson {
+            let came_at = outcome.response.as_ref().map(|came| came.last_byte_at);
+            lesson.end(came_at.unwrap_or_else(|| self.now()));
+        }
         let row = &mut job.planned.row;
         row.status = outcome.status;
         row.reason = match outcome.reason {
@@ -305,6 +307,8 @@ impl Worker {
                 watch.stop(reason);
             } else if now > watch.deadline.get() {
                 watch.stop(reason::TIMED_OUT);
+            } else if now > watch.wake_at.get() {
+                watch.wake();
             }
             Rc::strong_count(watch) > 1
         });
@@ -343,11 +347,13 @@ impl Book {
     }
 }
 
-/// How a session's task is told to end, and when it must have got an answer.
+/// How a session's task is told to end, when it must have got an answer, and when it wants to look
+/// again.
 #[derive(Debug)]
 pub(crate) struct Watch {
     stopped: Cell<Option<&'static str>>,
     pub(crate) deadline: Cell<Timestamp>,
+    pub(crate) wake_at: Cell<Timestamp>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -358,6 +364,7 @@ impl Default for Watch {
         Watch {
             stopped: Cell::new(None),
             deadline: Cell::new(NO_DEADLINE),
+            wake_at: Cell::new(NO_DEADLINE),
             waker: RefCell::new(None),
         }
     }
@@ -367,9 +374,13 @@ impl Watch {
     fn stop(&self, reason: &'static str) {
         if self.stopped.get().is_none() {
             self.stopped.set(Some(reason));
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
         }
     }
 

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::head::ResponseHead;
-use crate::Learnt;
+use super::head::{HeadBuffer, RequestHead, ResponseHead};
+use super::message::heads;
+use crate::{Learnt, Recorded};
 
 /// A cookie's name and value.
 pub type Cookie = (Vec<u8>, Vec<u8>);
@@ -30,9 +31,7 @@ pub fn learn(recorded: &[Cookie], target: &[Cookie], learnt: &Learnt) {
         let same = target
             .iter_mut()
             .find(|cookie| cookie.is_some_and(|(known, _)| known == name));
-        if let Some((_, new)) = same.and_then(Option::take)
-            && new != value
-        {
+        if let Some((_, new)) = same.and_then(Option::take) {
             learnt.teach(&key(name), value, new);
         }
     }
@@ -40,24 +39,70 @@ pub fn learn(recorded: &[Cookie], target: &[Cookie], learnt: &Learnt) {
 
 /// What to write where in the value of a `Cookie` field.
 pub fn edits(field: &[u8], learnt: &Learnt) -> Vec<(Range<usize>, Vec<u8>)> {
-    let mut edits = Vec::new();
+    pairs(field)
+        .filter_map(|pair| {
+            let new = learnt.target(&key(pair.name), pair.value)?;
+            let at = pair.at..pair.at + pair.value.len();
+            (*new != *pair.value).then(|| (at, new.to_vec()))
+        })
+        .collect()
+}
+
+struct Pair<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    /// Where in the field the value begins.
+    at: usize,
+}
+
+fn pairs(field: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     let mut start = 0;
-    for pair in field.split(|byte| *byte == b';') {
+    field.split(|byte| *byte == b';').filter_map(move |pair| {
         let place = start;
         start += pair.len() + 1;
-        let Some(equals) = memchr::memchr(b'=', pair) else {
-            continue;
-        };
-        let (Some(name), Some(value)) = (pair.get(..equals), pair.get(equals + 1..)) else {
-            continue;
-        };
-        let value = value.trim_ascii_end();
-        if let Some(new) = learnt.target(&key(name.trim_ascii()), value) {
-            let from = place + equals + 1;
-            edits.push((from..from + value.len(), new.to_vec()));
-        }
+        let equals = memchr::memchr(b'=', pair)?;
+        Some(Pair {
+            name: pair.get(..equals)?.trim_ascii(),
+            value: pair.get(equals + 1..)?.trim_ascii_end(),
+            at: place + equals + 1,
+        })
+    })
+}
+
+/// What a response sets, as the run knows it.
+pub fn made_up(response: &[u8]) -> Vec<Recorded> {
+    if !has_field(response, b"set-cookie") {
+        return Vec::new();
     }
-    edits
+    let head = heads(response).map(|(_, head, _)| head);
+    let cookies = head.iter().flat_map(set_by);
+    cookies
+        .map(|(name, value)| (key(&name).into(), value.into()))
+        .collect()
+}
+
+/// What a request sends, as the run knows it.
+pub fn sent_back(request: &[u8]) -> Vec<Recorded> {
+    let mut buffer = HeadBuffer::default();
+    if !has_field(request, b"cookie") || !matches!(buffer.fill(request), Ok((_, true))) {
+        return Vec::new();
+    }
+    let head = RequestHead::parse(buffer.bytes());
+    let fields = head.iter().flat_map(|head| head.head.values("cookie"));
+    fields
+        .flat_map(pairs)
+        .map(|pair| (key(pair.name).into(), pair.value.into()))
+        .collect()
+}
+
+/// Might there be such a field? `name` has a `k`. Saves parsing what has none.
+fn has_field(bytes: &[u8], name: &[u8]) -> bool {
+    let before = memchr::memchr(b'k', name).unwrap_or(0);
+    memchr::memchr2_iter(b'k', b'K', bytes).any(|k| {
+        let from = k.checked_sub(before);
+        let found = from.and_then(|from| bytes.get(from..from + name.len()));
+        found.is_some_and(|found| found.eq_ignore_ascii_case(name))
+    })
 }
 
 fn key(name: &[u8]) -> Vec<u8> {
@@ -81,6 +126,11 @@ mod tests {
         );
         let target = cookies("Set-Cookie: theme=dark\r\nset-cookie: sid=brand-new; HttpOnly\r\n");
         assert_eq!(recorded.len(), 2);
+        assert_eq!(
+            made_up(b"HTTP/1.1 200 OK\r\nSET-COOKIE : sid=old\r\n\r\n"),
+            sent_back(b"GET / HTTP/1.1\r\ncookie: sid=old\r\n\r\n")
+        );
+        assert!(made_up(b"HTTP/1.1 200 OK\r\n\r\nSet-Cookie: a=b\r\n").is_empty());
         learn(&recorded, &target, &learnt);
         let field = b"theme=dark; sid=old ; sid=other; lone";
         assert_eq!(edits(field, &learnt), [(16..19, b"brand-new".to_vec())]);

@@ -138,7 +138,20 @@ impl HttpDriver {
         }
     }
 
+    /// From the head of the response on its way in.
+    fn learn(&mut self, events: &mut Vec<DriverEvent>) {
+        let head = self.reply.as_ref().and_then(Reply::head);
+        if let (Some(head), Some(oldest)) = (head, self.under_way.front_mut())
+            && !oldest.recorded.is_empty()
+        {
+            let recorded = std::mem::take(&mut oldest.recorded);
+            cookies::learn(&recorded, &cookies::set_by(head), &self.login.learnt);
+            events.push(DriverEvent::Learnt);
+        }
+    }
+
     fn answered(&mut self, out: &mut Vec<u8>, events: &mut Vec<DriverEvent>) {
+        self.learn(events);
         let Some(reply) = self.reply.take() else {
             return;
         };
@@ -148,8 +161,6 @@ impl HttpDriver {
             goes_on = head.head.keeps_alive() && !reply.ended_by_close();
             switched = head.status == 101;
             if let Some(oldest) = self.under_way.front() {
-                let set = cookies::set_by(head);
-                cookies::learn(&oldest.recorded, &set, &self.login.learnt);
                 goes_on &= oldest.keeps_alive;
             }
         }
@@ -282,7 +293,7 @@ impl Driver for HttpDriver {
             self.received += used as u64;
             rest = rest.get(used..).unwrap_or_default();
             match progress {
-                Progress::More => {}
+                Progress::More => self.learn(events),
                 Progress::Interim(100) => self.release(out),
                 Progress::Interim(_) => {}
                 Progress::Done => self.answered(out, events),
@@ -470,10 +481,9 @@ mod tests {
         let mut first = driver(login.clone());
         let set = "HTTP/1.1 200 OK\r\nSet-Cookie: sid=old\r\n\r\n";
         sent(&mut first, &recorded("GET /login HTTP/1.1\r\n\r\n", set));
-        received(
-            &mut first,
-            "HTTP/1.1 200 OK\r\nSet-Cookie: sid=newer; Path=/\r\nContent-Length: 0\r\n\r\n",
-        );
+        let head = "HTTP/1.1 200 OK\r\nSet-Cookie: sid=newer; Path=/\r\nContent-Length: 1\r\n\r\n";
+        assert_eq!(received(&mut first, head).0, ["Learnt"]);
+        assert_eq!(received(&mut first, ".").0, ["200"]);
         let mut second = driver(login);
         let request = recorded("GET / HTTP/1.1\r\nCookie: a=b; sid=old\r\n\r\n", "");
         assert_eq!(

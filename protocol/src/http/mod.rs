@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use recording::{Exchange, Response};
 
-use crate::{Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown};
+use crate::{
+    Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Recorded, Shown,
+};
 
 #[derive(Debug)]
 pub struct Http;
@@ -78,6 +80,15 @@ impl Protocol for Http {
         let heads = content.map_or(0, |content| recorded.body.len() - content);
         recorded.body.truncate(heads);
         recorded.body.shrink_to_fit();
+    }
+
+    fn made_up(&self, recorded: &Exchange) -> Vec<Recorded> {
+        let response = recorded.response.as_ref();
+        response.map_or_else(Vec::new, |response| cookies::made_up(&response.body))
+    }
+
+    fn sent_back(&self, request: &Exchange, _options: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {
+        cookies::sent_back(&request.request.bytes)
     }
 
     fn password_from_file(

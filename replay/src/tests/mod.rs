@@ -2,6 +2,7 @@
 
 mod fake;
 mod faults;
+mod lessons;
 mod rules;
 
 pub(crate) use fake::{LINES, Tape};
