@@ -1,6 +1,7 @@
 //! How a recording is replayed: the same words on the command line and in a plan.
 
 use std::env;
+use std::num::NonZeroUsize;
 
 use ::replay::{Options, Pace, Target};
 use anyhow::{Result, bail};
@@ -20,6 +21,11 @@ pub struct Manner {
     /// Over TLS, take whoever answers for the target: no certificate is verified.
     #[arg(long)]
     insecure: bool,
+
+    /// Send the requests of all sessions over so many connections: each waits for one that is free
+    /// [default: each session has a connection of its own].
+    #[arg(long, value_name = "N", help_heading = HTTP)]
+    connections: Option<NonZeroUsize>,
 
     /// Send requests that may change something too: all but GET, HEAD, OPTIONS and TRACE.
     #[arg(long, help_heading = HTTP)]
@@ -87,6 +93,9 @@ impl Manner {
             (None, true) => Pace::Asap,
             (speed, false) => Pace::Speed(speed.unwrap_or(1.0)),
         };
+        if let Some(connections) = self.connections {
+            options.share_connections(connections)?;
+        }
         Ok(options)
     }
 }
@@ -125,5 +134,11 @@ mod tests {
         };
         let error = manner.options("postgresql://h").unwrap_err().to_string();
         assert!(error.contains("--allow-writes"), "{error}");
+        let manner: Manner = toml::from_str("connections = 4").unwrap();
+        assert!(manner.options("http://h").is_ok());
+        let error = manner.options("postgresql://h").unwrap_err().to_string();
+        let told = "postgres targets can't have this --connections: each session needs a \
+                    connection of its own";
+        assert_eq!(error, told);
     }
 }

@@ -32,6 +32,11 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// May one connection serve several sessions, a request of one after a request of another?
+    fn shares_connections(&self) -> bool {
+        false
+    }
+
     /// Is it an option of a replay, for [`Login::options`], and can it have the value? The error says
     /// what is wrong.
     fn check_option(&self, _name: &str, _value: &str) -> Result<(), &'static str> {
@@ -227,7 +232,8 @@ impl fmt::Debug for Login {
 /// in, responses out. Responses come in the order of the requests.
 pub trait Driver: fmt::Debug + Send {
     /// Begins the session whose opening was recorded, or goes on with it over a new connection
-    /// after [`DriverEvent::Reconnect`]. Bytes to send are appended to `out`.
+    /// after [`DriverEvent::Reconnect`]. Where connections are shared, a session may go on over one
+    /// that another session opened: nobody tells the driver. Bytes to send are appended to `out`.
     fn open(
         &mut self,
         opening: &Exchange,
@@ -261,6 +267,12 @@ pub trait Driver: fmt::Debug + Send {
     /// answer are lost.
     fn end(&mut self, _at: Timestamp, _events: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
         Ok(())
+    }
+
+    /// Where connections are shared: may another session have this one? Nothing is under way on it,
+    /// or to come.
+    fn rests(&self) -> bool {
+        false
     }
 
     /// What the client says when it leaves, if anything.

@@ -151,6 +151,8 @@ fn share(
         budget: Budget::new(options.budget),
         progress: Arc::clone(progress),
         stop: Arc::clone(stop),
+        workers: options.worker_count(),
+        connections: options.connections,
         drained_at: AtomicI64::new(i64::MAX),
     })
 }

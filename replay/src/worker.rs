@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -18,11 +19,12 @@ use tokio::task::LocalSet;
 use crate::budget::Budget;
 use crate::clock::{self, Clock};
 use crate::measure::Measures;
+use crate::pool::Pool;
 use crate::priority;
 use crate::progress::{Counts, Progress};
 use crate::reason;
 use crate::schedule::Planned;
-use crate::session;
+use crate::serve;
 use crate::target::Target;
 
 /// How often a worker looks at deadlines and passes on what it has.
@@ -48,8 +50,20 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) workers: usize,
+    /// How many all sessions share, where not each has its own.
+    pub(crate) connections: Option<NonZeroUsize>,
     /// When what is still under way is given up; set when the last row is handed out.
     pub(crate) drained_at: AtomicI64,
+}
+
+impl Shared {
+    /// The worker's part of the connections.
+    fn connections_of(&self, worker: usize) -> Option<usize> {
+        let all = self.connections?.get();
+        let workers = self.workers.max(1);
+        Some(all / workers + usize::from(worker < all % workers))
+    }
 }
 
 /// A row on its way through the run.
@@ -82,6 +96,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     index: usize,
+    /// Where sessions share connections.
+    pub(crate) pool: Option<Pool>,
     outcomes: Sender<Batch>,
     book: RefCell<Book>,
     pub(crate) read_buffer: RefCell<Vec<u8>>,
@@ -132,7 +148,7 @@ pub(crate) fn run(
         while open || worker.tasks.get() > 0 {
             tokio::select! {
                 queue = inbox.recv(), if open => match queue {
-                    Some(queue) => worker.spawn(session::serve(Rc::clone(&worker), queue)),
+                    Some(queue) => worker.spawn(serve::serve(Rc::clone(&worker), queue)),
                     None => open = false,
                 },
                 _ = worker.task_ended.notified() => {}
@@ -158,6 +174,7 @@ impl Worker {
         measures: Measures,
     ) -> Worker {
         Worker {
+            pool: shared.connections_of(index).map(Pool::new),
             shared,
             index,
             outcomes,
@@ -223,6 +240,11 @@ impl Worker {
     pub(crate) fn add_count(&self, name: &'static str, count: u64) {
         let sums = &mut self.book.borrow_mut().report.counts;
         *sums.entry(name).or_default() += count;
+    }
+
+    pub(crate) fn waited_for_connection(&self, ns: u64) {
+        let measures = &mut self.book.borrow_mut().report.measures;
+        measures.connection.saturating_record(ns);
     }
 
     pub(crate) fn complain(&self, complaint: String) {

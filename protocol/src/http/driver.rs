@@ -315,6 +315,10 @@ impl Driver for HttpDriver {
         Ok(())
     }
 
+    fn rests(&self) -> bool {
+        self.under_way.is_empty() && !self.tunnel
+    }
+
     fn goodbye(&mut self, _out: &mut Vec<u8>) {}
 
     fn cancel(&self) -> Option<Vec<u8>> {

@@ -63,6 +63,10 @@ impl Protocol for Http {
         &[b"http/1.1"]
     }
 
+    fn shares_connections(&self) -> bool {
+        true
+    }
+
     fn check_option(&self, name: &str, value: &str) -> Result<(), &'static str> {
         wishes::check(name, value)
     }

@@ -59,6 +59,10 @@ impl Protocol for Lines {
         })
     }
 
+    fn shares_connections(&self) -> bool {
+        true
+    }
+
     fn withheld(&self, row: &Exchange, _: &[(Arc<str>, Arc<str>)]) -> Option<&'static str> {
         let unwanted = row.request.bytes.starts_with(b"unwanted");
         unwanted.then_some("filtered")
@@ -201,6 +205,10 @@ impl Driver for LineDriver {
             }
         }
         Ok(())
+    }
+
+    fn rests(&self) -> bool {
+        self.received.is_empty()
     }
 
     fn goodbye(&mut self, out: &mut Vec<u8>) {

@@ -4,5 +4,6 @@ mod fake;
 mod faults;
 mod lessons;
 mod rules;
+mod sharing;
 
 pub(crate) use fake::{LINES, Tape};
