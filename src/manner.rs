@@ -47,6 +47,14 @@ pub struct Manner {
     #[arg(long, value_name = "NAME: VALUE", help_heading = HTTP)]
     set_header: Vec<String>,
 
+    /// Leave this header out of what is sent. May be given several times.
+    #[arg(long, value_name = "NAME", help_heading = HTTP)]
+    drop_header: Vec<String>,
+
+    /// Leave this cookie out of what is sent. May be given several times.
+    #[arg(long, value_name = "NAME", help_heading = HTTP)]
+    drop_cookie: Vec<String>,
+
     /// Send requests of the path FROM, or below it, to TO. May be given several times; the first
     /// that fits counts.
     #[arg(long, value_name = "FROM=TO", help_heading = HTTP)]
@@ -81,6 +89,8 @@ impl Manner {
             ("path", &self.path),
             ("header", &self.header),
             ("set-header", &self.set_header),
+            ("drop-header", &self.drop_header),
+            ("drop-cookie", &self.drop_cookie),
             ("rewrite-url", &self.rewrite_url),
         ] {
             for value in values {

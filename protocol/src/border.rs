@@ -32,6 +32,11 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Does a session begin with a login? Where not, requests say who asks, if anything does.
+    fn logs_in(&self) -> bool {
+        true
+    }
+
     /// May one connection serve several sessions, a request of one after a request of another?
     fn shares_connections(&self) -> bool {
         false

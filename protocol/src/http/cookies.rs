@@ -1,8 +1,6 @@
 //! Cookies that the server made up: what the target set is sent where the recorded client sent what
 //! the recorded server had set. Paths and domains are not looked at: a recorded client has done so.
 
-use std::ops::Range;
-
 use super::head::{HeadBuffer, RequestHead, ResponseHead};
 use super::message::heads;
 use crate::{Learnt, Recorded};
@@ -37,36 +35,42 @@ pub fn learn(recorded: &[Cookie], target: &[Cookie], learnt: &Learnt) {
     }
 }
 
-/// What to write where in the value of a `Cookie` field.
-pub fn edits(field: &[u8], learnt: &Learnt) -> Vec<(Range<usize>, Vec<u8>)> {
-    pairs(field)
-        .filter_map(|pair| {
-            let new = learnt.target(&key(pair.name), pair.value)?;
-            let at = pair.at..pair.at + pair.value.len();
-            (*new != *pair.value).then(|| (at, new.to_vec()))
-        })
-        .collect()
+/// The value of a `Cookie` field as the target set it, without the cookies that are not `wanted`; and
+/// how many are others now.
+pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) -> (Vec<u8>, u64) {
+    let mut text = Vec::with_capacity(field.len());
+    let mut mapped = 0;
+    for piece in field.split(|byte| *byte == b';') {
+        let cookie = split(piece);
+        if cookie.is_some_and(|(name, _)| !wanted(name)) {
+            continue;
+        }
+        let piece = if text.is_empty() {
+            piece.trim_ascii_start()
+        } else {
+            text.push(b';');
+            piece
+        };
+        let new = cookie.and_then(|(name, value)| {
+            let new = learnt.target(&key(name), value)?;
+            (*new != *value).then_some(new)
+        });
+        match (new, memchr::memchr(b'=', piece)) {
+            (Some(new), Some(equals)) => {
+                mapped += 1;
+                text.extend_from_slice(piece.get(..=equals).unwrap_or_default());
+                text.extend_from_slice(&new);
+            }
+            _ => text.extend_from_slice(piece),
+        }
+    }
+    (text, mapped)
 }
 
-struct Pair<'a> {
-    name: &'a [u8],
-    value: &'a [u8],
-    /// Where in the field the value begins.
-    at: usize,
-}
-
-fn pairs(field: &[u8]) -> impl Iterator<Item = Pair<'_>> {
-    let mut start = 0;
-    field.split(|byte| *byte == b';').filter_map(move |pair| {
-        let place = start;
-        start += pair.len() + 1;
-        let equals = memchr::memchr(b'=', pair)?;
-        Some(Pair {
-            name: pair.get(..equals)?.trim_ascii(),
-            value: pair.get(equals + 1..)?.trim_ascii_end(),
-            at: place + equals + 1,
-        })
-    })
+fn split(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = memchr::memchr(b'=', piece)?;
+    let value = piece.get(equals + 1..)?.trim_ascii_end();
+    Some((piece.get(..equals)?.trim_ascii(), value))
 }
 
 /// What a response sets, as the run knows it.
@@ -81,8 +85,8 @@ pub fn made_up(response: &[u8]) -> Vec<Recorded> {
         .collect()
 }
 
-/// What a request sends, as the run knows it.
-pub fn sent_back(request: &[u8]) -> Vec<Recorded> {
+/// What a request sends and is `wanted`, as the run knows it.
+pub fn sent_back(request: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Recorded> {
     let mut buffer = HeadBuffer::default();
     if !has_field(request, b"cookie") || !matches!(buffer.fill(request), Ok((_, true))) {
         return Vec::new();
@@ -90,8 +94,10 @@ pub fn sent_back(request: &[u8]) -> Vec<Recorded> {
     let head = RequestHead::parse(buffer.bytes());
     let fields = head.iter().flat_map(|head| head.head.values("cookie"));
     fields
-        .flat_map(pairs)
-        .map(|pair| (key(pair.name).into(), pair.value.into()))
+        .flat_map(|field| field.split(|byte| *byte == b';'))
+        .filter_map(split)
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, value)| (key(name).into(), value.into()))
         .collect()
 }
 
@@ -128,11 +134,23 @@ mod tests {
         assert_eq!(recorded.len(), 2);
         assert_eq!(
             made_up(b"HTTP/1.1 200 OK\r\nSET-COOKIE : sid=old\r\n\r\n"),
-            sent_back(b"GET / HTTP/1.1\r\ncookie: sid=old\r\n\r\n")
+            sent_back(b"GET / HTTP/1.1\r\ncookie: sid=old\r\n\r\n", |_| true)
         );
         assert!(made_up(b"HTTP/1.1 200 OK\r\n\r\nSet-Cookie: a=b\r\n").is_empty());
         learn(&recorded, &target, &learnt);
-        let field = b"theme=dark; sid=old ; sid=other; lone";
-        assert_eq!(edits(field, &learnt), [(16..19, b"brand-new".to_vec())]);
+        for (field, written, mapped) in [
+            (
+                "theme=dark; sid=old ; sid=other;lone",
+                "theme=dark; sid=brand-new; sid=other;lone",
+                1,
+            ),
+            ("ad=1; a=b;c=d", "a=b;c=d", 0),
+            ("a=b; ad=1; sid=old; ad=2", "a=b; sid=brand-new", 1),
+            ("ad=1", "", 0),
+        ] {
+            let (found, count) = rewrite(field.as_bytes(), &learnt, |name| name != b"ad");
+            assert_eq!(String::from_utf8(found).unwrap(), written);
+            assert_eq!(count, mapped);
+        }
     }
 }

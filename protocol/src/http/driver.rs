@@ -1,11 +1,7 @@
 //! Recorded requests to a target, and its responses.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use memchr::memmem;
 use recording::{Exchange, Notes, Response, Timestamp};
 
 use super::body::{Asked, Body};
@@ -13,7 +9,7 @@ use super::cookies::{self, Cookie};
 use super::head::{HeadBuffer, RequestHead};
 use super::message::heads;
 use super::reply::{Progress, Reply};
-use super::{secrets, wishes};
+use super::{rewrite, secrets, wishes};
 use crate::{Driver, DriverError, DriverEvent, Limits, Login};
 
 #[derive(Debug)]
@@ -43,8 +39,6 @@ struct UnderWay {
 
 const NO_CREDENTIALS: &str = "credentials not recorded";
 
-type Edit = (Range<usize>, Vec<u8>);
-
 impl HttpDriver {
     pub fn new(login: Login, limits: Limits) -> HttpDriver {
         HttpDriver {
@@ -58,74 +52,6 @@ impl HttpDriver {
             cookies_mapped: 0,
             unasked_bytes: 0,
         }
-    }
-
-    /// The head as it is to be sent: to the target's name, with its cookies and the user's fields.
-    fn rewrite(&mut self, raw: &[u8], head: &RequestHead, blanked: bool) -> Vec<u8> {
-        let options = &self.login.options;
-        let mut edits: Vec<Edit> = Vec::new();
-        let mut url = wishes::rewrite(head.target(), options).unwrap_or(head.target().to_vec());
-        let host = head.head.value("host").unwrap_or_default();
-        if let Some(authority) = self.login.authority.clone()
-            && wishes::values(options, "keep-host").next().is_none()
-        {
-            let name = authority.as_bytes();
-            let authority = authority_of(&url, 0, None, name);
-            url = apply(&url, authority.into_iter().collect());
-            for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
-                let start = field.value.start;
-                if known.eq_ignore_ascii_case(b"host") {
-                    edits.push((start..start + value.len(), name.to_vec()));
-                } else if known.eq_ignore_ascii_case(b"origin")
-                    || known.eq_ignore_ascii_case(b"referer")
-                {
-                    edits.extend(authority_of(value, start, Some(host), name));
-                }
-            }
-        }
-        edits.push((head.target.clone(), url));
-        for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
-            let start = field.value.start;
-            if known.eq_ignore_ascii_case(b"cookie") {
-                let mapped = cookies::edits(value, &self.login.learnt);
-                self.cookies_mapped += mapped.len() as u64;
-                let mapped = mapped.into_iter();
-                edits.extend(mapped.map(|(at, new)| (start + at.start..start + at.end, new)));
-            } else if blanked && known.eq_ignore_ascii_case(b"authorization") {
-                let new = self.credentials(value);
-                edits.extend(new.map(|new| (start..start + value.len(), new)));
-            }
-        }
-        let mut added = Vec::new();
-        for field in wishes::values(&self.login.options, "set-header") {
-            let (name, new) = field.split_once(':').unwrap_or((field, ""));
-            let (name, new) = (name.trim(), new.trim());
-            let mut found = false;
-            for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
-                if known.eq_ignore_ascii_case(name.as_bytes()) {
-                    let at = field.value.start..field.value.start + value.len();
-                    edits.retain(|(other, _)| other.start < at.start || other.start > at.end);
-                    edits.push((at, new.as_bytes().to_vec()));
-                    found = true;
-                }
-            }
-            if !found {
-                added.extend_from_slice(format!("{name}: {new}\r\n").as_bytes());
-            }
-        }
-        let end = raw.strip_suffix(b"\r\n").or(raw.strip_suffix(b"\n"));
-        let end = end.unwrap_or(raw).len();
-        edits.push((end..end, added));
-        apply(raw, edits)
-    }
-
-    /// For a blanked `Basic` field, where the user told whom to be.
-    fn credentials(&self, value: &[u8]) -> Option<Vec<u8>> {
-        let basic = value.get(..6)?.eq_ignore_ascii_case(b"basic ");
-        let user = self.login.user.as_deref().filter(|_| basic)?;
-        let password = self.login.password.as_deref()?;
-        let encoded = STANDARD.encode(format!("{user}:{password}"));
-        Some(format!("Basic {encoded}").into_bytes())
     }
 
     /// The server said that it will read the oldest request's body, or does without the question.
@@ -241,9 +167,15 @@ impl Driver for HttpDriver {
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
         let blanked = notes.contains(Notes::SECRET_BLANKED);
-        let rewritten = self.rewrite(buffer.bytes(), &head, blanked);
+        let (rewritten, mapped) = rewrite::head(buffer.bytes(), &head, blanked, &self.login);
         if blanked && secrets::lacks(&rewritten) {
             return unsupported(NO_CREDENTIALS);
+        }
+        self.cookies_mapped += mapped;
+        if wishes::changes_fields(&self.login.options)
+            && let Ok(sent) = RequestHead::parse(&rewritten)
+        {
+            head = sent;
         }
         let body = request.request.bytes.get(used..).unwrap_or_default();
         let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
@@ -331,35 +263,6 @@ impl Driver for HttpDriver {
             ("bytes nobody asked for", self.unasked_bytes),
         ]
     }
-}
-
-/// Another authority for a URL that begins at `start` of the head: where it is absolute, and has the
-/// authority that is `only` to be replaced.
-fn authority_of(url: &[u8], start: usize, only: Option<&[u8]>, new: &[u8]) -> Option<Edit> {
-    let scheme = memmem::find(url, b"://")? + 3;
-    if url.starts_with(b"/") {
-        return None;
-    }
-    let rest = url.get(scheme..)?;
-    let authority = rest.split(|byte| b"/?#".contains(byte)).next()?;
-    if only.is_some_and(|only| only != authority) {
-        return None;
-    }
-    let start = start + scheme;
-    Some((start..start + authority.len(), new.to_vec()))
-}
-
-fn apply(raw: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
-    edits.sort_by_key(|(range, _)| range.start);
-    let mut text = Vec::with_capacity(raw.len() + 64);
-    let mut copied = 0;
-    for (range, new) in edits {
-        text.extend_from_slice(raw.get(copied..range.start).unwrap_or_default());
-        text.extend_from_slice(&new);
-        copied = range.end;
-    }
-    text.extend_from_slice(raw.get(copied..).unwrap_or_default());
-    text
 }
 
 #[cfg(test)]
@@ -476,6 +379,32 @@ mod tests {
         assert_eq!(
             sent(&mut driver, &request),
             "GET / HTTP/1.1\r\nHost: mine\r\nAuthorization: Basic dTpw\r\nX-A: b\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn fields_and_cookies_are_left_out() {
+        let option = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
+        let options = [
+            ("drop-header", "x-api-key"),
+            ("drop-header", "Expect"),
+            ("drop-header", "X-B"),
+            ("set-header", "x-b: new"),
+            ("drop-cookie", "ad"),
+        ];
+        let login = Login {
+            options: options.map(|(name, value)| option(name, value)).to_vec(),
+            ..to_target()
+        };
+        let mut driver = driver(login);
+        let text = "POST / HTTP/1.1\r\nX-Api-Key: ***,\r\n ***\r\nHost: old\r\nExpect: 100-continue\r\n\
+            Cookie: ad=1; a=b\r\nCookie: ad=2\r\nContent-Length: 3\r\nX-B: old\r\n\r\nabc";
+        let continued = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+        let mut request = recorded(text, continued);
+        request.notes.add(Notes::SECRET_BLANKED);
+        assert_eq!(
+            sent(&mut driver, &request),
+            "POST / HTTP/1.1\r\nHost: new:8080\r\nCookie: a=b\r\nContent-Length: 3\r\nx-b: new\r\n\r\nabc"
         );
     }
 

@@ -13,6 +13,7 @@ mod driver;
 mod head;
 mod message;
 mod reply;
+mod rewrite;
 mod secrets;
 mod seek;
 mod show;
@@ -63,6 +64,10 @@ impl Protocol for Http {
         &[b"http/1.1"]
     }
 
+    fn logs_in(&self) -> bool {
+        false
+    }
+
     fn shares_connections(&self) -> bool {
         true
     }
@@ -91,8 +96,14 @@ impl Protocol for Http {
         response.map_or_else(Vec::new, |response| cookies::made_up(&response.body))
     }
 
-    fn sent_back(&self, request: &Exchange, _options: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {
-        cookies::sent_back(&request.request.bytes)
+    fn sent_back(&self, request: &Exchange, options: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {
+        if wishes::drops_header(options, b"cookie")
+            || wishes::set_header(options, b"cookie").is_some()
+        {
+            return Vec::new();
+        }
+        let wanted = |name: &[u8]| !wishes::drops_cookie(options, name);
+        cookies::sent_back(&request.request.bytes, wanted)
     }
 
     fn password_from_file(
