@@ -58,6 +58,10 @@ impl Options {
         Ok(())
     }
 
+    pub fn connections(&self) -> Option<NonZeroUsize> {
+        self.connections
+    }
+
     pub(crate) fn worker_count(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let most = self.connections.map_or(usize::MAX, NonZeroUsize::get);
