@@ -258,9 +258,12 @@ impl HttpDecoder {
         };
         if let Some(newest) = self.under_way.back_mut() {
             newest.exchange.notes.add(Notes::REQUEST_GAP);
-            newest.exchange.request.last_byte_at = at;
             newest.exchange.request.wire_len += match skip {
-                Skip::Within => len,
+                Skip::Within => {
+                    newest.exchange.request.last_byte_at = at;
+                    len
+                }
+                // When its last byte was sent is not known: not with what is sent now.
                 Skip::Beyond(rest) => len - rest,
                 Skip::Lost => 0,
             };
