@@ -75,7 +75,7 @@ fn split(piece: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// What a response sets, as the run knows it.
 pub fn made_up(response: &[u8]) -> Vec<Recorded> {
-    if !has_field(response, b"set-cookie") {
+    if !may_be_set_by(response) {
         return Vec::new();
     }
     let head = heads(response).map(|(_, head, _)| head);
@@ -83,6 +83,11 @@ pub fn made_up(response: &[u8]) -> Vec<Recorded> {
     cookies
         .map(|(name, value)| (key(&name).into(), value.into()))
         .collect()
+}
+
+/// `false` where a response sets none for certain.
+pub fn may_be_set_by(response: &[u8]) -> bool {
+    has_field(response, b"set-cookie")
 }
 
 /// What a request sends and is `wanted`, as the run knows it.

@@ -85,9 +85,8 @@ impl Protocol for Http {
     }
 
     fn abridge(&self, recorded: &mut Response) {
-        let content = message::heads(&recorded.body).map(|(_, _, content)| content.len());
-        let heads = content.map_or(0, |content| recorded.body.len() - content);
-        recorded.body.truncate(heads);
+        let heads = message::heads_len(&recorded.body);
+        recorded.body.truncate(heads.unwrap_or_default());
         recorded.body.shrink_to_fit();
     }
 

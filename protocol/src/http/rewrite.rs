@@ -22,7 +22,12 @@ pub fn head(raw: &[u8], head: &RequestHead, blanked: bool, login: &Login) -> (Ve
         blanked,
         mapped: 0,
     };
-    let mut edits = vec![(head.target.clone(), writer.target(head.target()))];
+    let mut edits: Vec<Edit> = Vec::new();
+    edits.extend(
+        writer
+            .target(head.target())
+            .map(|new| (head.target.clone(), new)),
+    );
     let end = raw.strip_suffix(b"\r\n").or(raw.strip_suffix(b"\n"));
     let end = end.unwrap_or(raw).len();
     let mut places = head.head.places().iter().peekable();
@@ -66,11 +71,15 @@ impl<'a> Writer<'a> {
             .map(str::as_bytes)
     }
 
-    fn target(&self, recorded: &[u8]) -> Vec<u8> {
-        let url = wishes::rewrite(recorded, &self.login.options).unwrap_or(recorded.to_vec());
+    /// The request's target as it is to be sent, where it is another one.
+    fn target(&self, recorded: &[u8]) -> Option<Vec<u8>> {
+        let url = wishes::rewrite(recorded, &self.login.options);
+        let known = url.as_deref().unwrap_or(recorded);
         let authority = self.authority();
-        let edit = authority.and_then(|name| authority_of(&url, None, name));
-        apply(&url, edit.into_iter().collect())
+        match authority.and_then(|name| authority_of(known, None, name)) {
+            Some(edit) => Some(apply(known, vec![edit])),
+            None => url,
+        }
     }
 
     /// The field's value as it is to be sent. `None` leaves the field out.
