@@ -6,7 +6,7 @@ use recording::{Exchange, Notes, Response, Timestamp};
 
 use super::body::{Asked, Body};
 use super::cookies::{self, Cookie};
-use super::head::{HeadBuffer, RequestHead};
+use super::head::{EmptyLine, RequestHead};
 use super::message::{begins_with_interim, heads};
 use super::reply::{Progress, Reply};
 use super::{rewrite, secrets, wishes};
@@ -147,11 +147,12 @@ impl Driver for HttpDriver {
         if self.tunnel {
             return unsupported("request after an upgrade");
         }
-        let mut buffer = HeadBuffer::default();
-        let Ok((used, true)) = buffer.fill(&request.request.bytes) else {
+        let bytes = &request.request.bytes;
+        let end = EmptyLine::default().find(bytes);
+        let Some((raw, body)) = end.and_then(|end| bytes.split_at_checked(end)) else {
             return unsupported("request not captured whole");
         };
-        let Ok(mut head) = RequestHead::parse(buffer.bytes()) else {
+        let Ok(mut head) = RequestHead::parse(raw) else {
             return unsupported("malformed request");
         };
         if Body::of_request(&mut head).is_err() {
@@ -168,7 +169,7 @@ impl Driver for HttpDriver {
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
         let blanked = notes.contains(Notes::SECRET_BLANKED);
-        let (rewritten, mapped) = rewrite::head(buffer.bytes(), &head, blanked, &self.login);
+        let (rewritten, mapped) = rewrite::head(raw, &head, blanked, &self.login);
         if blanked && secrets::lacks(&rewritten) {
             return unsupported(NO_CREDENTIALS);
         }
@@ -178,7 +179,6 @@ impl Driver for HttpDriver {
         {
             head = sent;
         }
-        let body = request.request.bytes.get(used..).unwrap_or_default();
         let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
         let sink = if blocked { &mut self.backlog } else { out };
         sink.extend_from_slice(&rewritten);
