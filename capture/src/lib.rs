@@ -14,10 +14,12 @@ mod packet;
 mod pipeline;
 mod ports;
 mod privileges;
+mod reader;
 mod session;
 mod source;
 mod splitter;
 mod worker;
+mod writer;
 
 pub use choice::{Assumed, Only, Sample};
 pub use flow::{Connection, Delivery, Inserted, State};

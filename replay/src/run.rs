@@ -20,7 +20,7 @@ impl Sink for Writer {
     type Error = StoreError;
 
     fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
-        Writer::push(self, row)
+        Writer::push(self, &row)
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), StoreError> {

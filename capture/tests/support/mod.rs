@@ -13,7 +13,7 @@ use capture::{Options, Ports, Progress, Sink, Source};
 use protocol::{
     Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown, Side,
 };
-use recording::{Exchange, Kind, Notes, Request, Status, StoreError, Timestamp};
+use recording::{Batch, Exchange, Kind, Notes, Request, Status, StoreError, Timestamp};
 
 pub const PORT: u16 = 5432;
 
@@ -184,8 +184,8 @@ impl Decoder for ScribeDecoder {
 pub struct Memory(pub Vec<Exchange>);
 
 impl Sink for Memory {
-    fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
-        self.0.push(row);
+    fn write(&mut self, rows: Batch) -> Result<(), StoreError> {
+        self.0.extend(rows.into_rows().unwrap());
         Ok(())
     }
 

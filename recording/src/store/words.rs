@@ -71,6 +71,13 @@ pub struct Words {
 const RECENT: usize = 16;
 
 impl Words {
+    pub fn with_capacity(rows: usize) -> Words {
+        Words {
+            keys: Int32Builder::with_capacity(rows),
+            ..Words::default()
+        }
+    }
+
     pub fn push(&mut self, text: &Arc<str>) {
         let slot = (text.as_ptr().addr() >> 4) % RECENT;
         if let Some(Some((known, key))) = self.recent.get(slot)
