@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use arrow_array::RecordBatch;
+
 use super::batch::{self, Batch};
 use super::error::StoreError;
 use super::files::{self, Access, Lock};
@@ -21,8 +23,8 @@ pub struct WriterOptions {
     /// Time that a row may wait for a flush, as told by [`Writer::tick`]. At the most this is lost
     /// by a crash.
     pub flush_after: Duration,
-    /// Bytes that a segment may have before it is sealed. As much is held in memory while it is
-    /// being sealed, and twice that where sealing lags behind.
+    /// Bytes that a segment may have before it is sealed. It is in memory until then, also while it
+    /// is being sealed, and once more where sealing lags behind: three times as much in all.
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
@@ -83,7 +85,8 @@ pub struct Writer {
     number: u32,
     open: OpenWriter,
     waiting: Batch,
-    /// Of the open segment.
+    /// What the open segment has.
+    batches: Vec<RecordBatch>,
     rows: usize,
     /// The latest `started_at` of all rows, and as it was when the open segment was begun.
     latest: Timestamp,
@@ -92,7 +95,8 @@ pub struct Writer {
     rotated_at: Option<Instant>,
     /// Segments that are full, the oldest first.
     unsealed: VecDeque<Unsealed>,
-    sealing: Option<(Unsealed, JoinHandle<Result<SegmentInfo, StoreError>>)>,
+    /// Its number, and its bytes on disk.
+    sealing: Option<(u32, u64, JoinHandle<Result<SegmentInfo, StoreError>>)>,
     /// On disk, of sealed segments.
     sealed_bytes: u64,
     failed: bool,
@@ -102,19 +106,23 @@ pub struct Writer {
 }
 
 /// A segment that is written in its open form.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Unsealed {
     number: u32,
     /// On disk.
     bytes: u64,
     horizon: Timestamp,
+    /// Empty where it is to be read again.
+    batches: Vec<RecordBatch>,
 }
 
 impl Unsealed {
-    fn seal(self, dir: &Path) -> Result<SegmentInfo, StoreError> {
-        let path = dir.join(files::open_name(self.number));
-        let batches = OpenSegment::read(&path)?.batches()?;
-        seal(dir, self.number, &batches, self.horizon)
+    fn seal(mut self, dir: &Path) -> Result<SegmentInfo, StoreError> {
+        if self.batches.is_empty() {
+            let path = dir.join(files::open_name(self.number));
+            self.batches = OpenSegment::read(&path)?.batches()?;
+        }
+        seal(dir, self.number, &self.batches, self.horizon)
     }
 }
 
@@ -144,6 +152,7 @@ impl Writer {
             options,
             number: 0,
             waiting: Batch::new(&options),
+            batches: Vec::new(),
             rows: 0,
             latest: Timestamp(i64::MIN),
             horizon: Timestamp(i64::MIN),
@@ -183,6 +192,7 @@ impl Writer {
             .finish()
             .map_err(StoreError::encode(self.open.path()))?;
         self.open.write(&batch)?;
+        self.batches.push(batch);
         self.failed = false;
         let full = self.open.written() >= self.options.segment_bytes() as u64;
         if full || self.rows >= self.options.rotate_rows {
@@ -211,7 +221,7 @@ impl Writer {
             self.flush()?;
             self.rotate()?;
         }
-        let finished = |(_, thread): &(_, JoinHandle<_>)| thread.is_finished();
+        let finished = |(_, _, thread): &(_, _, JoinHandle<_>)| thread.is_finished();
         if self.sealing.as_ref().is_some_and(finished) {
             self.sealed()?;
             self.seal_next()?;
@@ -239,11 +249,12 @@ impl Writer {
         self.flush()?;
         self.sealed()?;
         while let Some(segment) = self.unsealed.pop_front() {
+            let number = segment.number;
             let info = segment.seal(&self.dir)?;
-            self.enter(segment, info)?;
+            self.enter(number, info)?;
         }
         if self.rows > 0 {
-            let info = self.full().seal(&self.dir)?;
+            let info = self.take_open().seal(&self.dir)?;
             self.list(info);
         }
         self.manifest.complete = complete;
@@ -252,19 +263,20 @@ impl Writer {
         Ok(self.manifest)
     }
 
-    /// The open segment.
-    fn full(&self) -> Unsealed {
+    /// The open segment, which is written no further.
+    fn take_open(&mut self) -> Unsealed {
         Unsealed {
             number: self.number,
             bytes: self.open.written(),
             horizon: self.horizon,
+            batches: std::mem::take(&mut self.batches),
         }
     }
 
     /// What the directory has at the most, until rows of `bytes` are sealed: what is not sealed yet is
     /// there in both forms for a moment.
     fn peak_with(&self, bytes: usize) -> u64 {
-        let sealing = self.sealing.iter().map(|(segment, _)| segment.bytes);
+        let sealing = self.sealing.iter().map(|(_, bytes, _)| *bytes);
         let waiting = self.unsealed.iter().map(|segment| segment.bytes);
         let unsealed = sealing.chain(waiting).sum::<u64>() + self.open.written() + bytes as u64;
         self.sealed_bytes + 2 * unsealed + FRAME
@@ -298,7 +310,11 @@ impl Writer {
             return Ok(());
         }
         self.failed = true;
-        self.unsealed.push_back(self.full());
+        let mut full = self.take_open();
+        if self.sealing.is_some() {
+            full.batches = Vec::new();
+        }
+        self.unsealed.push_back(full);
         self.number += 1;
         self.open = OpenWriter::create(&self.dir, self.number)?;
         self.rows = 0;
@@ -311,8 +327,9 @@ impl Writer {
                 break;
             };
             self.failed = true;
+            let number = segment.number;
             let info = segment.seal(&self.dir)?;
-            self.enter(segment, info)?;
+            self.enter(number, info)?;
             self.failed = false;
         }
         Ok(())
@@ -327,6 +344,7 @@ impl Writer {
             return Ok(());
         };
         self.failed = true;
+        let (number, bytes) = (segment.number, segment.bytes);
         let (dir, lock) = (self.dir.clone(), self.lock.clone());
         let thread = thread::Builder::new()
             .name("seal".to_owned())
@@ -336,30 +354,30 @@ impl Writer {
                 segment.seal(&dir)
             })
             .map_err(StoreError::io("start a thread to seal", &self.dir))?;
-        self.sealing = Some((segment, thread));
+        self.sealing = Some((number, bytes, thread));
         self.failed = false;
         Ok(())
     }
 
     /// Waits for the segment that is being sealed.
     fn sealed(&mut self) -> Result<(), StoreError> {
-        let Some((segment, thread)) = self.sealing.take() else {
+        let Some((number, _, thread)) = self.sealing.take() else {
             return Ok(());
         };
         self.failed = true;
         let info = thread
             .join()
             .map_err(|_| StoreError::Failed(self.dir.clone()))??;
-        self.enter(segment, info)?;
+        self.enter(number, info)?;
         self.failed = false;
         Ok(())
     }
 
     /// Names a sealed segment in the manifest, and only then removes its open form.
-    fn enter(&mut self, segment: Unsealed, info: SegmentInfo) -> Result<(), StoreError> {
+    fn enter(&mut self, number: u32, info: SegmentInfo) -> Result<(), StoreError> {
         self.list(info);
         write_manifest(&self.dir, &self.manifest)?;
-        files::remove(&self.dir.join(files::open_name(segment.number)))
+        files::remove(&self.dir.join(files::open_name(number)))
     }
 
     fn list(&mut self, info: SegmentInfo) {
