@@ -6,9 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::capture::{
-    Assumed, CaptureError, Only, Options, Ports, Progress, Sample, Source, Unprivileged,
+    Assumed, Budget, CaptureError, Only, Options, Ports, Progress, Sample, Source, Unprivileged,
 };
 use anyhow::{Context, Result, anyhow, bail};
+use bytesize::ByteSize;
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::Protocol;
@@ -16,9 +17,7 @@ use recording::{Ledger, StoreError};
 
 use crate::{Exit, interrupt};
 
-const MIN_SEGMENT: u64 = 64 << 10;
-/// Readers take no segment of more than 1 GiB, and the last batch may be large.
-const MAX_SEGMENT: u64 = 512 << 20;
+const MIN_SEGMENT: usize = 64 << 10;
 const MIN_DISK: u64 = 1 << 20;
 
 /// Record traffic from the wire, or from a capture file.
@@ -80,10 +79,15 @@ pub struct Args {
     #[arg(long, default_value = "64KiB", value_parser = crate::units::size, value_name = "SIZE")]
     body_limit: u64,
 
-    /// Bytes in memory after which a segment is sealed and the next begun: more is a little smaller on
-    /// disk, and takes twice as much memory.
-    #[arg(long, default_value = "32MiB", value_parser = crate::units::size, value_name = "SIZE")]
-    rotate_size: u64,
+    /// What the capture may hold in memory, beside --buffer-size. Where that is not enough, packets
+    /// are counted and passed over, and connections ended, the quietest first; production never waits.
+    #[arg(long, default_value = "256MiB", value_parser = crate::units::size, value_name = "SIZE")]
+    max_memory: u64,
+
+    /// How large a segment may become before it is sealed as Parquet and the next begun; 32MiB where
+    /// --max-memory allows it. More is a little smaller on disk.
+    #[arg(long, value_parser = crate::units::size, value_name = "SIZE")]
+    rotate_size: Option<u64>,
 
     /// Seal segments also after this time, such as 1h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -164,7 +168,19 @@ pub fn run(args: Args) -> Result<Exit> {
         file => Source::File(file),
     });
     let mut options = Options::new(interfaces.chain(files).collect(), ports(&args.ports));
+    options.memory = usize::try_from(args.max_memory).unwrap_or(usize::MAX);
+    if options.memory < Budget::LEAST {
+        bail!("--max-memory must be 64MiB or more");
+    }
+    let budget = Budget::of(options.memory, options.workers);
+    options.limits.request = options.limits.request.min(budget.largest_row());
     options.limits.body = usize::try_from(args.body_limit).unwrap_or(usize::MAX);
+    if options.limits.body > budget.largest_row() {
+        bail!(
+            "--body-limit must be at most {} with this --max-memory",
+            ByteSize(budget.largest_row() as u64)
+        );
+    }
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()
         .filter(|size| i32::try_from(*size).is_ok())
@@ -184,10 +200,15 @@ pub fn run(args: Args) -> Result<Exit> {
         .filter(|size| (1..=262_144).contains(size))
         .context("--snaplen must be from 1 to 256KiB")?;
     options.duration = args.duration;
-    if !(MIN_SEGMENT..=MAX_SEGMENT).contains(&args.rotate_size) {
-        bail!("--rotate-size must be from 64KiB to 512MiB");
-    }
-    options.writer.rotate_bytes = usize::try_from(args.rotate_size)?;
+    let largest = budget.largest_segment();
+    options.writer.rotate_bytes = match args.rotate_size.map(usize::try_from).transpose()? {
+        None => largest,
+        Some(size) if (MIN_SEGMENT..=largest).contains(&size) => size,
+        Some(_) => bail!(
+            "--rotate-size must be from 64KiB to {} with this --max-memory",
+            ByteSize(largest as u64)
+        ),
+    };
     options.writer.rotate_after = args.rotate_every;
     if args.max_disk.is_some_and(|size| size < MIN_DISK) {
         bail!("--max-disk must be 1MiB or more");

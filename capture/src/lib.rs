@@ -7,6 +7,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod budget;
 mod choice;
 mod flow;
 mod options;
@@ -21,6 +22,7 @@ mod splitter;
 mod worker;
 mod writer;
 
+pub use budget::Budget;
 pub use choice::{Assumed, Only, Sample};
 pub use flow::{Connection, Delivery, Inserted, State};
 pub use options::{Options, Source};
@@ -29,4 +31,3 @@ pub use pipeline::{CaptureError, Progress, Sink, Summary, run, run_into};
 pub use ports::Ports;
 pub use privileges::{PrivilegeError, Unprivileged, harden};
 pub use source::{FileError, LiveError, LiveOptions, Packet, PacketFile};
-pub use worker::Bounds;

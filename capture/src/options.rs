@@ -9,7 +9,6 @@ use crate::choice::{Assumed, Only, Sample};
 use crate::ports::Ports;
 use crate::privileges::Unprivileged;
 use crate::source::LiveOptions;
-use crate::worker::Bounds;
 
 /// Where packets come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +39,8 @@ pub struct Options {
     pub only: Only,
     pub assumed: Assumed,
     pub limits: Limits,
-    /// For all workers together.
-    pub bounds: Bounds,
+    /// Bytes that all may hold, but for the kernel's buffer.
+    pub memory: usize,
     pub live: LiveOptions,
     /// Threads that reassemble and decode.
     pub workers: usize,
@@ -73,7 +72,7 @@ impl Options {
             only: Only::default(),
             assumed: Assumed::default(),
             limits: Limits::default(),
-            bounds: Bounds::default(),
+            memory: 256 << 20,
             live: LiveOptions::default(),
             workers: cores.saturating_sub(1).clamp(1, 4),
             writer: WriterOptions::default(),

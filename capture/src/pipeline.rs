@@ -12,18 +12,19 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use recording::{Batch, ContentKind, Ledger, Manifest, StoreError, Timestamp, Writer};
 
+use crate::budget::Budget;
 use crate::options::{Options, Source};
 use crate::privileges::PrivilegeError;
 use crate::source::{FileError, Live, LiveError, PacketFile};
 use crate::splitter::{Lane, Segments, Splitter};
-use crate::worker::{Bounds, Worker};
+use crate::worker::Worker;
 use crate::writer::Tally;
 use crate::{reader, writer};
 
-/// Batches that may wait for a worker: with its own size, memory.
-const LANE_BATCHES: usize = 64;
 /// Messages that may wait for the writer: a worker's rows may be as many as a flush takes.
-const MESSAGES: usize = 4;
+pub(crate) const MESSAGES: usize = 2;
+/// Emptied batches that wait for a reader.
+const RETURNED: usize = 4;
 /// How often threads tell their accounts, workers hand over their rows, and the sink is ticked.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
 
@@ -239,6 +240,7 @@ fn run_threads(
     };
     let control = &control;
     let workers = options.workers.max(1);
+    let budget = Budget::of(options.memory, workers);
     let last_session = Arc::new(AtomicU64::new(0));
     let seed = RandomState::new().hash_one("flows");
     let (writer, messages) = bounded(MESSAGES);
@@ -246,12 +248,12 @@ fn run_threads(
         let mut threads = Vec::new();
         let mut lanes = Vec::new();
         for part in 0..workers {
-            let (full, batches) = bounded(LANE_BATCHES);
-            let (returned, empty) = bounded(LANE_BATCHES);
+            let (full, batches) = bounded(budget.waiting_segments());
+            let (returned, empty) = bounded(RETURNED);
             lanes.push(Lane { full, empty });
             let worker = Worker::new(
                 options,
-                share(&options.bounds, workers),
+                budget.connections / workers,
                 Arc::clone(&last_session),
             );
             let reporter = Reporter {
@@ -295,17 +297,6 @@ fn run_threads(
         }
         (progress, outcome)
     })
-}
-
-/// A worker's part of what all may hold.
-fn share(bounds: &Bounds, workers: usize) -> Bounds {
-    Bounds {
-        open_flows: bounds.open_flows / workers,
-        silent_flows: bounds.silent_flows / workers,
-        closed_flows: bounds.closed_flows / workers,
-        held: bounds.held / workers,
-        ..bounds.clone()
-    }
 }
 
 fn work(

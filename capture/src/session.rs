@@ -118,6 +118,11 @@ impl Session {
         matches!(self.decoding, Decoding::Waiting)
     }
 
+    /// Bytes that its decoder holds.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     pub fn last_at(&self) -> Timestamp {
         self.last_at
     }

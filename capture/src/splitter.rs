@@ -11,6 +11,8 @@ use crate::worker::{OTHER_PORT, Worker};
 /// Of a batch: enough that waking a worker costs little for each.
 const BATCH_SEGMENTS: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
+/// Memory of a batch, with the last payload, which may go beyond.
+pub const SEGMENTS_SIZE: usize = 384 << 10;
 /// A batch goes on its way when its first packet is that old.
 const BATCH_NS: u64 = 100_000_000;
 

@@ -87,7 +87,7 @@ const ROW_BYTES: usize = 160;
 impl Batch {
     /// For a [`super::Writer`] of these options.
     pub fn new(options: &WriterOptions) -> Batch {
-        Batch::with_room(options.flush_rows, options.flush_bytes(), 0, (0, 0))
+        Batch::with_room(options.flush_rows, options.batch_bytes(), 0, (0, 0))
     }
 
     /// Room for so many rows, with so many bytes of requests and of responses.

@@ -18,13 +18,13 @@ use crate::{Exchange, Timestamp};
 /// When the open segment is flushed, and when it is sealed and the next begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterOptions {
-    /// Rows that may wait for a flush.
+    /// Rows that may wait for a flush, and their bytes.
     pub flush_rows: usize,
+    pub flush_bytes: usize,
     /// Time that a row may wait for a flush, as told by [`Writer::tick`]. At the most this is lost
     /// by a crash.
     pub flush_after: Duration,
-    /// Bytes that a segment may have before it is sealed. It is in memory until then, also while it
-    /// is being sealed, and once more where sealing lags behind: three times as much in all.
+    /// Bytes that a segment may have before it is sealed, of [`WriterOptions::SEGMENTS_HELD`].
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
@@ -32,8 +32,6 @@ pub struct WriterOptions {
     pub max_bytes: Option<u64>,
 }
 
-/// Bytes that may wait for a flush.
-const FLUSH_BYTES: usize = 4 << 20;
 /// Parts of [`WriterOptions::max_bytes`] that a segment, and what waits for a flush, may have.
 const SEGMENTS_AT_MOST: u64 = 8;
 /// Segments that may wait to be sealed, while others need the processor more.
@@ -45,6 +43,7 @@ impl Default for WriterOptions {
     fn default() -> WriterOptions {
         WriterOptions {
             flush_rows: 8_192,
+            flush_bytes: 4 << 20,
             flush_after: Duration::from_millis(250),
             rotate_bytes: 32 << 20,
             rotate_rows: 1 << 20,
@@ -55,14 +54,18 @@ impl Default for WriterOptions {
 }
 
 impl WriterOptions {
+    /// How often a segment's bytes may be held in memory: of the open one, of the one that is being
+    /// sealed, and of one that is sealed at once where sealing lags behind.
+    pub const SEGMENTS_HELD: usize = 3;
+
     fn segment_bytes(&self) -> usize {
         let part = self.max_bytes.map(|max| max / SEGMENTS_AT_MOST);
         let part = part.and_then(|part| usize::try_from(part).ok());
         self.rotate_bytes.min(part.unwrap_or(usize::MAX))
     }
 
-    pub(super) fn flush_bytes(&self) -> usize {
-        FLUSH_BYTES.min(self.segment_bytes())
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.flush_bytes.min(self.segment_bytes())
     }
 
     /// Where the directory has a limit, there is no room to wait.

@@ -370,7 +370,8 @@ impl border::Decoder for Decoder {
     }
 
     fn held(&self) -> usize {
-        self.client.framer.held()
+        size_of::<Decoder>()
+            + self.client.framer.held()
             + self.server.framer.held()
             + self.session.held()
             + self.login.held()
