@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use recording::{Batch, ContentKind, Ledger, Manifest, StoreError, Timestamp, Writer};
+use recording::{
+    Batch, ContentKind, Ledger, Manifest, StoreError, Timestamp, Writer, WriterOptions,
+};
 
 use crate::budget::Budget;
 use crate::options::{Options, Source};
@@ -161,7 +163,12 @@ pub fn run(
     let mut manifest = Manifest::new(ContentKind::Recording, now());
     manifest.source = options.source();
     manifest.protocols = options.protocols();
-    let mut writer = Writer::create(dir, manifest, options.writer)?;
+    let live = inputs.iter().any(|input| matches!(input, Input::Live(..)));
+    let writer_options = WriterOptions {
+        leisurely: live,
+        ..options.writer
+    };
+    let mut writer = Writer::create(dir, manifest, writer_options)?;
     let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
     let interrupted = match outcome {
         Err(CaptureError::Write(error)) => return Err(error.into()),

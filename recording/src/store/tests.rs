@@ -75,9 +75,11 @@ proptest! {
     fn rows_come_back_in_order(
         rows in exchanges(60),
         flush_rows in 1..9_usize,
-        rotate_rows in 12..40_usize,
+        rotate_rows in 2..40_usize,
+        leisurely: bool,
     ) {
-        let (_parent, dir) = written(&rows, options(flush_rows, rotate_rows));
+        let options = WriterOptions { leisurely, ..options(flush_rows, rotate_rows) };
+        let (_parent, dir) = written(&rows, options);
         prop_assert_eq!(read(&dir), (in_order(rows), Vec::new()));
     }
 

@@ -28,13 +28,15 @@ pub struct WriterOptions {
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
+    /// Seal when nobody else needs the processor. Up to eight segments then wait for it.
+    pub leisurely: bool,
     /// Bytes that the directory may have at any moment.
     pub max_bytes: Option<u64>,
 }
 
 /// Parts of [`WriterOptions::max_bytes`] that a segment, and what waits for a flush, may have.
 const SEGMENTS_AT_MOST: u64 = 8;
-/// Segments that may wait to be sealed, while others need the processor more.
+/// Segments that may wait to be sealed.
 const MAX_UNSEALED: usize = 8;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
 const FRAME: u64 = 64 << 10;
@@ -48,6 +50,7 @@ impl Default for WriterOptions {
             rotate_bytes: 32 << 20,
             rotate_rows: 1 << 20,
             rotate_after: None,
+            leisurely: false,
             max_bytes: None,
         }
     }
@@ -71,8 +74,8 @@ impl WriterOptions {
     /// Where the directory has a limit, there is no room to wait.
     fn max_unsealed(&self) -> usize {
         match self.max_bytes {
-            Some(_) => 0,
-            None => MAX_UNSEALED,
+            None if self.leisurely => MAX_UNSEALED,
+            _ => 0,
         }
     }
 }
@@ -314,7 +317,7 @@ impl Writer {
         }
         self.failed = true;
         let mut full = self.take_open();
-        if self.sealing.is_some() {
+        if self.sealing.is_some() && self.options.leisurely {
             full.batches = Vec::new();
         }
         self.unsealed.push_back(full);
@@ -323,8 +326,11 @@ impl Writer {
         self.rows = 0;
         self.horizon = self.latest;
         self.failed = false;
+        if !self.options.leisurely {
+            self.sealed()?;
+        }
         self.seal_next()?;
-        // What seals beside the others may never get the processor.
+        // What seals at leisure may never get the processor.
         while self.unsealed.len() > self.options.max_unsealed() {
             let Some(segment) = self.unsealed.pop_front() else {
                 break;
@@ -349,11 +355,14 @@ impl Writer {
         self.failed = true;
         let (number, bytes) = (segment.number, segment.bytes);
         let (dir, lock) = (self.dir.clone(), self.lock.clone());
+        let leisurely = self.options.leisurely;
         let thread = thread::Builder::new()
             .name("seal".to_owned())
             .spawn(move || {
                 let _lock = lock;
-                priority::lowest();
+                if leisurely {
+                    priority::lowest();
+                }
                 segment.seal(&dir)
             })
             .map_err(StoreError::io("start a thread to seal", &self.dir))?;

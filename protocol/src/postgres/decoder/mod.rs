@@ -354,7 +354,7 @@ impl border::Decoder for Decoder {
         if self.violated {
             row.notes.add(Notes::VIOLATION);
         }
-        let unasked = self.session.take_unasked();
+        let mut unasked = self.session.take_unasked();
         if !unasked.is_empty() {
             if unasked.has_error() {
                 row.status = Status::Error;

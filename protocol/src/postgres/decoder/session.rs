@@ -7,7 +7,7 @@ use recording::{Exchange, Notes, Timestamp, Transaction};
 use super::rows::Rows;
 use super::statements::{Statements, deallocated};
 use super::stream::Place;
-use super::unit::{Copy, Step, Unit, UnitKind};
+use super::unit::{Copy, Unit, UnitKind};
 use crate::border::Limits;
 use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
@@ -50,7 +50,8 @@ pub(super) struct Session {
     unasked: Assembler,
     /// The end that the protocol itself announced.
     pub(super) ended: Option<(&'static str, Timestamp)>,
-    spare_steps: Vec<Step>,
+    /// A finished one, to be used again.
+    spare: Option<Box<Unit>>,
     commands: Commands,
 }
 
@@ -79,7 +80,7 @@ impl Session {
             pipelines: false,
             unasked: Assembler::new(limits.body),
             ended: None,
-            spare_steps: Vec::new(),
+            spare: None,
             commands: Commands {
                 query: "query".into(),
                 extended: "extended".into(),
@@ -149,8 +150,13 @@ impl Session {
             b'F' => UnitKind::FunctionCall,
             _ => UnitKind::Extended,
         };
-        let mut unit = Box::new(Unit::new(kind, began, self.limits.body));
-        unit.steps = mem::take(&mut self.spare_steps);
+        let mut unit = match self.spare.take() {
+            Some(mut unit) => {
+                unit.renew(kind, began, self.limits.body);
+                unit
+            }
+            None => Box::new(Unit::new(kind, began, self.limits.body)),
+        };
         unit.pipelined = self.paired && (self.owed > 0 || !self.waiting.is_empty());
         self.pipelines |= unit.pipelined;
         self.waiting.push_back(unit);
@@ -410,7 +416,7 @@ impl Session {
         rows.push(row);
     }
 
-    fn row(&mut self, unit: Box<Unit>, unanswered: Option<&str>) -> Exchange {
+    fn row(&mut self, mut unit: Box<Unit>, unanswered: Option<&str>) -> Exchange {
         self.waiting_bytes = self.waiting_bytes.saturating_sub(unit.bytes.len());
         let command = match (unit.copy, unit.kind) {
             (Copy::Both, _) => &self.commands.replication,
@@ -418,8 +424,8 @@ impl Session {
             (_, UnitKind::Extended) => &self.commands.extended,
             (_, UnitKind::FunctionCall) => &self.commands.function_call,
         };
-        let (row, steps) = unit.finish(command.clone(), unanswered.map(Arc::from));
-        self.spare_steps = steps;
+        let row = unit.finish(command.clone(), unanswered.map(Arc::from));
+        self.spare = Some(unit);
         row
     }
 
