@@ -279,7 +279,7 @@ impl Comparer {
         match row.kind {
             Kind::Open => self.open(row)?,
             Kind::Request => {}
-            Kind::Cancel => return Ok(()),
+            Kind::Cancel | Kind::Prepare => return Ok(()),
             Kind::Close => {
                 self.sessions.remove(&row.session);
                 return Ok(());

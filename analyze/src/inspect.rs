@@ -267,6 +267,7 @@ impl Counter {
                 }
                 return;
             }
+            Kind::Prepare => return,
             Kind::Close => {}
         }
         self.out.totals.add(row);

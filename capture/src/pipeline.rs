@@ -540,7 +540,7 @@ enum Fate {
 impl Fate {
     fn of(row: &Exchange) -> Fate {
         match (row.kind, row.status) {
-            (Kind::Open | Kind::Close, _) => Fate::NoRequest,
+            (Kind::Open | Kind::Close | Kind::Prepare, _) => Fate::NoRequest,
             (Kind::Request, Status::Unanswered) => Fate::Unanswered(row.reason.clone()),
             _ => Fate::Answered,
         }

@@ -57,6 +57,7 @@ pub(crate) struct Report {
 struct ReaderReport {
     requests: u64,
     sessions: u64,
+    statements: u64,
     failed: Option<String>,
 }
 
@@ -130,6 +131,9 @@ where
     report.ledger = written.ledger;
     report.ledger.account_mut("requests").seen = read.requests;
     report.ledger.account_mut("sessions").seen = read.sessions;
+    if read.statements > 0 {
+        report.ledger.account_mut("statements").seen = read.statements;
+    }
     Ok(report)
 }
 
@@ -179,6 +183,7 @@ fn read<E: Error>(
         match row.kind {
             Kind::Request | Kind::Cancel => report.requests += 1,
             Kind::Open => report.sessions += 1,
+            Kind::Prepare => report.statements += 1,
             Kind::Close => {}
         }
         let mut kept = 0;
@@ -243,6 +248,7 @@ fn count(ledger: &mut Ledger, row: &Exchange) {
     let account = match row.kind {
         Kind::Request | Kind::Cancel => ledger.account_mut("requests"),
         Kind::Open => ledger.account_mut("sessions"),
+        Kind::Prepare => ledger.account_mut("statements"),
         Kind::Close => return,
     };
     match (row.status, &row.reason) {
