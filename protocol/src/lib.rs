@@ -12,8 +12,8 @@ mod reader;
 mod sql;
 
 pub use border::{
-    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Learnt, Limits,
-    Login, Opening, Probe, Protocol, Shown, Side,
+    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Executed,
+    Inquiry, Known, Learnt, Limits, Login, Opening, Probe, Protocol, Shown, Side, Strangers, Told,
 };
 
 /// Every protocol that Rehearsal speaks.

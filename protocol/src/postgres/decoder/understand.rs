@@ -3,7 +3,8 @@ use std::sync::Arc;
 use recording::Notes;
 
 use super::statements::{Portal, Prepared, Statements};
-use super::unit::{Step, Unit};
+use super::strangers::Strangers;
+use super::unit::{Step, Stranger, Unit};
 use crate::postgres::messages::frontend::{Message, Target};
 use crate::postgres::messages::{Formats, Frame};
 use crate::postgres::secrets;
@@ -20,22 +21,25 @@ impl Unit {
         frame: Frame<'_>,
         start: usize,
         statements: &mut Statements,
+        strangers: &mut Strangers,
     ) -> Result<(), ReadError> {
         let bytes = match frame {
             Frame::Whole { bytes, .. } => bytes,
             Frame::Part {
                 tag: b'B', bytes, ..
             } => {
-                self.bind_large(bytes, statements);
+                self.bind_large(bytes, statements, strangers);
                 return Ok(());
             }
             Frame::Part { tag: b'P', .. } | Frame::Damaged { tag: b'P', .. } => {
                 self.notes.add(Notes::UNKNOWN_STATEMENT);
+                self.stranger = Stranger::AmongOthers;
                 self.steps.push(name_step(b"", None));
                 return Ok(());
             }
             Frame::Damaged { tag: b'B', .. } => {
                 statements.bind(b"", None);
+                self.stranger = Stranger::AmongOthers;
                 self.steps.push(Step::Bind);
                 return Ok(());
             }
@@ -60,6 +64,8 @@ impl Unit {
                 let prepared = Prepared::new(statement);
                 prepared.set_parameter_types(parameter_types);
                 let before = statements.prepare(name, Arc::new(prepared));
+                self.stranger = Stranger::AmongOthers;
+                strangers.forget(name);
                 self.steps.push(name_step(name, before));
             }
             Message::Bind {
@@ -67,7 +73,7 @@ impl Unit {
                 statement,
                 result_formats,
                 ..
-            } => self.bind(portal, statement, result_formats, statements),
+            } => self.bind(portal, statement, result_formats, statements, strangers),
             Message::Describe {
                 target: Target::Statement,
                 name,
@@ -85,6 +91,9 @@ impl Unit {
             } => self.steps.push(Step::DescribePortal),
             Message::Execute { portal, .. } => {
                 self.executions += 1;
+                if !portal.is_empty() || self.stranger == Stranger::None {
+                    self.stranger = Stranger::AmongOthers;
+                }
                 let portal = statements.portal(portal).cloned();
                 match portal.as_ref().map(|portal| &portal.prepared.statement) {
                     Some(Some(statement)) => self.add_statement(statement.clone()),
@@ -97,6 +106,7 @@ impl Unit {
                 name,
             } => {
                 let before = statements.forget(name);
+                strangers.forget(name);
                 self.steps.push(name_step(name, before));
             }
             Message::Close {
@@ -112,11 +122,11 @@ impl Unit {
     }
 
     /// A Bind beyond the cap: what it binds stands at its beginning.
-    fn bind_large(&mut self, bytes: &[u8], statements: &mut Statements) {
+    fn bind_large(&mut self, bytes: &[u8], statements: &mut Statements, strangers: &mut Strangers) {
         let mut reader = Reader::new(bytes.get(HEAD_LEN..).unwrap_or_default());
         let portal = reader.string("Bind.portal").unwrap_or_default();
         let statement = reader.string("Bind.statement").unwrap_or_default();
-        self.bind(portal, statement, Formats::default(), statements);
+        self.bind(portal, statement, Formats::default(), statements, strangers);
     }
 
     fn bind(
@@ -125,8 +135,15 @@ impl Unit {
         statement: &[u8],
         result_formats: Formats<'_>,
         statements: &mut Statements,
+        strangers: &mut Strangers,
     ) {
         let prepared = statements.get(statement).cloned();
+        if prepared.is_some() {
+            self.stranger = Stranger::AmongOthers;
+        } else {
+            self.meet(portal, statement);
+            strangers.met(statement, self.started_at);
+        }
         if self.bound.is_none() {
             self.bound = prepared.clone();
         }

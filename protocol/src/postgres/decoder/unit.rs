@@ -33,6 +33,7 @@ pub(super) struct Unit {
     /// Prepared or described, which counts where nothing is executed.
     pub(super) mentioned: Option<Statement>,
     pub(super) bound: Option<Arc<Prepared>>,
+    pub(super) stranger: Stranger,
     pub(super) steps: Vec<Step>,
     /// Where the text of a simple query stands in `bytes`.
     pub(super) query_at: usize,
@@ -48,6 +49,15 @@ pub(super) enum UnitKind {
     Query,
     Extended,
     FunctionCall,
+}
+
+/// The statement of unknown text that a request executes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stranger {
+    None,
+    /// And nothing else.
+    Alone(Box<[u8]>),
+    AmongOthers,
 }
 
 /// ```text
@@ -94,6 +104,7 @@ impl Unit {
             more_statements: Vec::new(),
             mentioned: None,
             bound: None,
+            stranger: Stranger::None,
             steps: Vec::new(),
             query_at: 0,
             done: 0,
@@ -144,6 +155,23 @@ impl Unit {
             && self.more_statements.len() < MAX_JOINED
         {
             self.more_statements.push(statement);
+        }
+    }
+
+    /// It binds a statement of that name, which nobody knows.
+    pub(super) fn meet(&mut self, portal: &[u8], statement: &[u8]) {
+        self.stranger = match &self.stranger {
+            Stranger::None if portal.is_empty() => Stranger::Alone(statement.into()),
+            Stranger::Alone(name) if portal.is_empty() && **name == *statement => return,
+            _ => Stranger::AmongOthers,
+        };
+    }
+
+    /// The name of the one statement that it executes, where it was unknown.
+    pub(super) fn ran(&mut self) -> Option<Box<[u8]>> {
+        match std::mem::replace(&mut self.stranger, Stranger::None) {
+            Stranger::Alone(name) => Some(name),
+            Stranger::None | Stranger::AmongOthers => None,
         }
     }
 
