@@ -17,6 +17,7 @@ use recording::{
 
 use crate::options::{Options, Source};
 use crate::privileges::PrivilegeError;
+use crate::probe::{ProbeError, Probing};
 use crate::source::{FULL_SNAPLEN, FileError, Live, LiveError, PacketFile, READ_TIMEOUT_MS};
 use crate::splitter::{Batch, Lane, Splitter};
 use crate::worker::{Bounds, Worker};
@@ -46,6 +47,8 @@ pub enum CaptureError {
     Live(#[from] LiveError),
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// Nothing more was kept after it.
     #[error("failed to write the recording: {0}")]
     Write(#[from] StoreError),
@@ -164,6 +167,8 @@ pub fn run(
     observer: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Summary, CaptureError> {
     let inputs = open(options)?;
+    // Whoever connects from now on is seen.
+    let probe = options.probe.clone().map(Probing::start).transpose()?;
     if let Some(user) = &options.user {
         user.make_directory(dir)?;
         user.become_it()?;
@@ -172,7 +177,7 @@ pub fn run(
     manifest.source = options.source();
     manifest.protocols = options.protocols();
     let mut writer = Writer::create(dir, manifest, options.writer)?;
-    let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
+    let (progress, outcome) = run_threads(options, inputs, probe, &mut writer, stop, observer);
     let interrupted = match outcome {
         Err(CaptureError::Write(error)) => return Err(error.into()),
         outcome => outcome.err(),
@@ -193,7 +198,7 @@ pub fn run_into(
     observer: &(dyn Fn(&Progress) + Sync),
 ) -> (Progress, Result<(), CaptureError>) {
     match open(options) {
-        Ok(inputs) => run_threads(options, inputs, sink, stop, observer),
+        Ok(inputs) => run_threads(options, inputs, None, sink, stop, observer),
         Err(error) => (Progress::default(), Err(error)),
     }
 }
@@ -238,6 +243,7 @@ fn open(options: &Options) -> Result<Vec<Input>, CaptureError> {
 fn run_threads(
     options: &Options,
     inputs: Vec<Input>,
+    probe: Option<Probing>,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
     observer: &(dyn Fn(&Progress) + Sync),
@@ -264,6 +270,7 @@ fn run_threads(
                 options,
                 share(&options.bounds, workers),
                 Arc::clone(&last_session),
+                probe.as_ref().map(|probe| Arc::clone(probe.board())),
             );
             let reporter = Reporter {
                 part,
@@ -299,7 +306,16 @@ fn run_threads(
         }
         drop(lanes);
         drop(writer);
-        let (progress, mut outcome) = write(&messages, sink, observer, control);
+        let (at_work, over) = bounded(0);
+        let probe = probe.map(|probe| scope.spawn(move || probe.run(&over)));
+        let (mut progress, mut outcome) = write(&messages, sink, observer, control);
+        drop(at_work);
+        if let Some(probe) = probe {
+            match probe.join() {
+                Ok(warnings) => progress.warnings.extend(warnings),
+                Err(_) => outcome = outcome.and(Err(CaptureError::Panicked)),
+            }
+        }
         for thread in threads {
             let ended = thread.join().unwrap_or(Err(CaptureError::Panicked));
             outcome = outcome.and(ended);
@@ -333,7 +349,9 @@ fn work(
         ..Progress::default()
     };
     for mut batch in batches {
+        worker.consult();
         batch.work(&mut worker);
+        worker.confide();
         // Where the reader has enough of them it is freed.
         let _ = returned.try_send(batch);
         let due = reporter.due();
@@ -643,7 +661,7 @@ fn write(
 }
 
 /// The wall clock, as packets have it.
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

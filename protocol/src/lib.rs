@@ -7,6 +7,7 @@
 
 mod border;
 mod http;
+mod mender;
 mod postgres;
 mod reader;
 mod sql;
@@ -15,6 +16,10 @@ pub use border::{
     Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Executed,
     Inquiry, Known, Learnt, Limits, Login, Opening, Probe, Protocol, Shown, Side, Strangers, Told,
 };
+pub use mender::Mender;
+
+/// What an [`Inquiry`] calls itself, so that its own session is told from those of production.
+pub const PROBE_NAME: &str = "rehearsal probe";
 
 /// Every protocol that Rehearsal speaks.
 pub fn registry() -> &'static [&'static dyn Protocol] {

@@ -273,6 +273,10 @@ impl Notes {
         self.0 |= other.0;
     }
 
+    pub fn remove(&mut self, other: Notes) {
+        self.0 &= !other.0;
+    }
+
     /// Reads what `Display` prints. Names of a later version are passed over.
     pub fn parse(text: &str) -> Notes {
         let mut notes = Notes::default();
@@ -318,6 +322,8 @@ mod tests {
         assert_eq!(notes.to_string(), "");
         notes.add(Notes::MID_STREAM);
         notes.add(Notes::OVERLAP);
+        notes.add(Notes::CLOCK_STEP);
+        notes.remove(Notes::CLOCK_STEP);
         assert_eq!(notes.to_string(), "mid-stream,overlap");
         assert_eq!(Notes::parse("mid-stream,overlap,of-tomorrow"), notes);
         assert_eq!(Notes::parse(""), Notes::default());

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use protocol::Mender;
 use recording::{Exchange, Kind, Ledger, Status, Timestamp};
 use tokio::sync::mpsc;
 
@@ -168,6 +169,7 @@ fn read<E: Error>(
     priority::patient();
     let mut report = ReaderReport::default();
     let mut schedule = Schedule::new(pace);
+    let mut mender = Mender::default();
     let mut batch = Vec::with_capacity(BATCH_ROWS);
     for row in rows {
         if shared.stop.load(Ordering::Relaxed) {
@@ -180,6 +182,7 @@ fn read<E: Error>(
                 break;
             }
         };
+        mender.mend(&mut row);
         match row.kind {
             Kind::Request | Kind::Cancel => report.requests += 1,
             Kind::Open => report.sessions += 1,

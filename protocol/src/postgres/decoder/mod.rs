@@ -1,7 +1,7 @@
 //! Both directions of a connection, to rows.
 
 mod login;
-mod rows;
+pub(super) mod rows;
 mod session;
 mod statements;
 mod strangers;

@@ -33,7 +33,7 @@ impl Rows<'_> {
 }
 
 /// A row that is no request.
-pub(super) fn row(kind: Kind, at: Timestamp, command: &str) -> Exchange {
+pub(in crate::postgres) fn row(kind: Kind, at: Timestamp, command: &str) -> Exchange {
     Exchange {
         session: 0,
         seq: 0,
