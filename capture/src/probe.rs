@@ -190,14 +190,14 @@ struct Connection {
 
 impl Connection {
     fn open(probe: &Probe) -> Result<Connection, ProbeError> {
+        let inquiry = probe.protocol.inquiry(probe.login.clone());
+        let mut inquiry = inquiry.ok_or(ProbeError::Nothing(probe.protocol.name()))?;
         let stream = connect(&probe.host, probe.port)?;
         let server = stream.peer_addr()?;
         // A connection of this machine with itself: there is one clock.
         let same_clock = stream.local_addr()?.ip() == server.ip();
-        let inquiry = probe.protocol.inquiry(probe.login.clone(), same_clock);
-        let mut inquiry = inquiry.ok_or(ProbeError::Nothing(probe.protocol.name()))?;
         let mut out = Vec::new();
-        inquiry.open(&mut out)?;
+        inquiry.open(same_clock, &mut out)?;
         let mut connection = Connection {
             stream,
             server,

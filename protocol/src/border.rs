@@ -22,9 +22,8 @@ pub trait Protocol: fmt::Debug + Send + Sync {
 
     fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver>;
 
-    /// `same_clock`: the server reads the very clock that capture reads. `None` where the protocol
-    /// has nothing to ask.
-    fn inquiry(&self, _login: Login, _same_clock: bool) -> Option<Box<dyn Inquiry>> {
+    /// `None` where the protocol has nothing to ask.
+    fn inquiry(&self, _login: Login) -> Option<Box<dyn Inquiry>> {
         None
     }
 
@@ -203,8 +202,9 @@ pub struct Executed {
 /// Asks a server, over a connection of its own, what capture can't see of connections that it met
 /// on their way. One question at a time.
 pub trait Inquiry: fmt::Debug + Send {
-    /// Begins. Bytes to send are appended to `out`, here and below.
-    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), DriverError>;
+    /// Begins. `same_clock`: the server reads the very clock that capture reads. Bytes to send are
+    /// appended to `out`, here and below.
+    fn open(&mut self, same_clock: bool, out: &mut Vec<u8>) -> Result<(), DriverError>;
 
     fn ask(&mut self, at: Timestamp, out: &mut Vec<u8>) -> Result<(), DriverError>;
 

@@ -6,6 +6,7 @@ mod full;
 mod harness;
 mod http;
 mod kills;
+mod midstream;
 mod packets;
 mod printed;
 mod privileges;

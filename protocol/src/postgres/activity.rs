@@ -45,14 +45,14 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new(login: Login, same_clock: bool) -> Activity {
+    pub(super) fn new(login: Login) -> Activity {
         let limits = Limits {
             body: MAX_ANSWER,
             ..Limits::default()
         };
         Activity {
             driver: PostgresDriver::new(login, limits),
-            same_clock,
+            same_clock: false,
             asked_at: Timestamp::default(),
             before: HashMap::new(),
         }
@@ -119,7 +119,8 @@ impl Activity {
 }
 
 impl Inquiry for Activity {
-    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn open(&mut self, same_clock: bool, out: &mut Vec<u8>) -> Result<(), DriverError> {
+        self.same_clock = same_clock;
         let mut opening = rows::row(Kind::Open, Timestamp::default(), "startup");
         opening.request.bytes.packet(3 << 16, |body| {
             for (name, value) in [
@@ -223,9 +224,9 @@ mod tests {
             user: Some("watch".into()),
             ..Login::default()
         };
-        let mut activity = Activity::new(login, same_clock);
+        let mut activity = Activity::new(login);
         let mut out = Vec::new();
-        activity.open(&mut out).unwrap();
+        activity.open(same_clock, &mut out).unwrap();
         let startup = String::from_utf8_lossy(&out).into_owned();
         assert!(startup.contains("application_name\0rehearsal probe\0"));
         let welcome = [server::authentication(0, b""), server::ready(b'I')].concat();

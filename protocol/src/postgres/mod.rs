@@ -55,8 +55,8 @@ impl Protocol for Postgres {
         Box::new(PostgresDriver::new(login, limits))
     }
 
-    fn inquiry(&self, login: Login, same_clock: bool) -> Option<Box<dyn Inquiry>> {
-        Some(Box::new(Activity::new(login, same_clock)))
+    fn inquiry(&self, login: Login) -> Option<Box<dyn Inquiry>> {
+        Some(Box::new(Activity::new(login)))
     }
 
     fn mend(&self, row: &mut Exchange, learnt: &mut HashMap<Box<[u8]>, Statement>) {
