@@ -11,6 +11,7 @@ mod packets;
 mod printed;
 mod privileges;
 mod servers;
+mod sources;
 mod traces_http;
 mod traces_postgres;
 mod upgrade;

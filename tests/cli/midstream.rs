@@ -36,7 +36,7 @@ fn clients(url: &str) -> Child {
 fn replay(recording: &Path, target: &str, run_dir: &Path) -> Value {
     let (_, endpoint) = target.rsplit_once('@').unwrap();
     let mut replay = rehearsal();
-    replay.args(["replay", "--quiet", "--target", target]);
+    replay.args(["replay", "--quiet", "--asap", "--target", target]);
     replay.args(["--allow-captured-target", endpoint]);
     run(replay.arg(recording).arg("-o").arg(run_dir), 0);
     inspect(run_dir)

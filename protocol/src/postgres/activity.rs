@@ -214,6 +214,10 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::postgres::testing::server;
 
@@ -319,6 +323,21 @@ mod tests {
             hidden: 1,
         };
         assert_eq!(told, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_does_harm(
+            values in vec(option::of(vec(any::<u8>(), 0..12)), 0..12),
+            rest in vec(any::<u8>(), 0..60),
+        ) {
+            let values: Vec<_> = values.iter().map(Option::as_deref).collect();
+            let mut activity = logged_in(false);
+            let mut out = Vec::new();
+            activity.ask(Timestamp(1), &mut out).unwrap();
+            let bytes = [server::row(&values), rest, server::ready(b'I')].concat();
+            let _ = activity.receive(&bytes, Timestamp(2), &mut out);
+        }
     }
 
     #[test]
