@@ -19,17 +19,34 @@ const STATEMENTS: [&str; 6] = [
     "select count(*) from pg_class where relname = $1::text",
 ];
 
-/// Clients that wait to go on.
-fn clients(url: &str) -> Child {
-    let mut clients = python();
-    clients.args(["tests/workload/midstream.py", url]);
-    let clients = clients.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut clients = clients.spawn().unwrap();
-    let mut line = String::new();
-    let mut told = BufReader::new(clients.stdout.as_mut().unwrap());
-    told.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    clients
+/// Clients that wait to go on; killed with the value.
+struct Clients(Child);
+
+impl Clients {
+    fn start(url: &str) -> Clients {
+        let mut clients = python();
+        clients.args(["tests/workload/midstream.py", url]);
+        let clients = clients.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut clients = Clients(clients.spawn().unwrap());
+        let mut line = String::new();
+        let mut told = BufReader::new(clients.0.stdout.as_mut().unwrap());
+        told.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        clients
+    }
+
+    fn go_on_to_the_end(mut self) {
+        let mut go = self.0.stdin.take().unwrap();
+        go.write_all(b"go\n").unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a run of the recording against its own server holds.
@@ -53,14 +70,13 @@ fn sessions_that_were_open_are_made_whole() {
     );
     let dir = tempfile::tempdir().unwrap();
     let [asked, assumed] = ["asked.rec", "assumed.rec"].map(|name| dir.path().join(name));
-    let mut clients = clients(&server.url);
+    let clients = Clients::start(&server.url);
     let told = ["--assume-user", "postgres", "--assume-database", "postgres"];
     let Some(without) = Capture::start_with(server.port(), &assumed, &told) else {
         return;
     };
     let with = Capture::start_with(server.port(), &asked, &["--probe", &server.url]).unwrap();
-    clients.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    assert!(clients.wait().unwrap().success());
+    clients.go_on_to_the_end();
     with.stop();
     without.stop();
 
@@ -84,6 +100,17 @@ fn sessions_that_were_open_are_made_whole() {
     assert_eq!(ledger["statements"]["kept"], 5, "{replayed:#}");
     assert_eq!(replayed["errors"], json!({}), "{replayed:#}");
     assert_eq!(executed(&replayed), BTreeSet::from(STATEMENTS));
+
+    run(rehearsal().arg("verify").arg(&asked), 0);
+    let again = dir.path().join("again.run");
+    replay(&asked, &target, &again);
+    let mut compare = rehearsal();
+    compare.arg("compare").arg(dir.path().join("asked.run"));
+    compare
+        .arg(again)
+        .args(["--fail-on", "differences > 0", "--json", "-"]);
+    let compared: Value = serde_json::from_slice(&run(&mut compare, 0).stdout).unwrap();
+    assert_eq!(compared["requests"]["equal"], requests, "{compared:#}");
 
     // Nobody told: what is not known is marked, and what can be sent is.
     let found = inspect(&assumed);
