@@ -8,7 +8,7 @@ use super::rows::Rows;
 use super::statements::{Statements, deallocated};
 use super::strangers::Strangers;
 use super::stream::Place;
-use super::unit::{Copy, Step, Unit, UnitKind};
+use super::unit::{Copy, Runs, Step, Unit, UnitKind};
 use crate::border::Limits;
 use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
@@ -193,7 +193,7 @@ impl Session {
             _ => return,
         };
         if tag == b'Q' {
-            unit.understand_query();
+            unit.understand_query(&self.strangers);
         }
         if unit.closed
             && !self.paired
@@ -435,7 +435,7 @@ impl Session {
             (_, UnitKind::Extended) => &self.commands.extended,
             (_, UnitKind::FunctionCall) => &self.commands.function_call,
         };
-        let ran = unit.ran();
+        let ran = mem::replace(&mut unit.runs, Runs::Anything);
         let (row, steps) = unit.finish(command.clone(), unanswered.map(Arc::from));
         self.spare_steps = steps;
         match &row.response {

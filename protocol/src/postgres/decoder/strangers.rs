@@ -5,20 +5,21 @@ use std::mem;
 use std::sync::Arc;
 
 use recording::{Exchange, Kind, Statement, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::rows;
 use super::statements::{Prepared, Statements};
-use super::unit::{Stranger, Unit};
+use super::unit::{Runs, Unit};
 use crate::border::{self, Executed};
 use crate::postgres::messages::Encode;
 
 /// Of one session.
 const MAX_NAMES: usize = 1_000;
-/// Requests that are remembered: some more than come between two answers of the server's.
-const MAX_RAN: usize = 64;
+/// Requests that are remembered: what comes until the server's answer is known here.
+const MAX_RAN: usize = 256;
 
 /// Learns what a name stands for: where the server tells which statement it executed last, and when,
-/// and the only request that it can have been executed nothing else.
+/// and all requests that it can have been executed that name or another text.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
     /// Not yet known names, and when the first request with them began.
@@ -39,7 +40,7 @@ pub(super) struct Strangers {
 struct Ran {
     began: Timestamp,
     ended: Timestamp,
-    name: Option<Box<[u8]>>,
+    runs: Runs,
 }
 
 /// What a name stands for.
@@ -62,7 +63,9 @@ impl Strangers {
         if self.names.remove(name).is_some() {
             self.lost += 1;
             for ran in &mut self.ran {
-                ran.name.take_if(|it| **it == *name);
+                if matches!(&ran.runs, Runs::Stranger(it) if **it == *name) {
+                    ran.runs = Runs::Anything;
+                }
             }
         }
     }
@@ -70,7 +73,7 @@ impl Strangers {
     pub(super) fn forget_all(&mut self) {
         self.lost += self.names.len() as u64;
         self.names.clear();
-        self.ran.iter_mut().for_each(|ran| ran.name = None);
+        self.out_of_sight();
     }
 
     /// It is not known what the server executes now.
@@ -85,20 +88,29 @@ impl Strangers {
         self.in_sight_from.get_or_insert(at);
     }
 
-    /// A request was answered that executed only the statement of that name, or something else.
-    pub(super) fn ran(&mut self, began: Timestamp, ended: Timestamp, name: Option<Box<[u8]>>) {
-        if !self.told || self.in_sight_from.is_none() {
+    /// A request was answered.
+    pub(super) fn ran(&mut self, began: Timestamp, ended: Timestamp, runs: Runs) {
+        if !self.lack() {
+            self.out_of_sight();
+            return;
+        }
+        if self.in_sight_from.is_none() {
             return;
         }
         match self.ran.back_mut() {
-            Some(last) if last.name == name => last.ended = last.ended.max(ended),
-            _ => self.ran.push_back(Ran { began, ended, name }),
+            Some(last) if last.runs == runs => last.ended = last.ended.max(ended),
+            _ => self.ran.push_back(Ran { began, ended, runs }),
         }
         if self.ran.len() > MAX_RAN
             && let Some(gone) = self.ran.pop_front()
         {
             self.in_sight_from = self.in_sight_from.max(Some(gone.ended));
         }
+    }
+
+    /// Is there something to learn, and somebody who tells?
+    pub(super) fn lack(&self) -> bool {
+        self.told && !self.names.is_empty()
     }
 
     pub(super) fn tell(&mut self, executed: Option<&Executed>) {
@@ -121,19 +133,29 @@ impl Strangers {
         let ran = self.ran.iter();
         let answered = ran
             .filter(|ran| ran.began <= executed.latest && ran.ended >= executed.earliest)
-            .map(|ran| ran.name.as_deref());
+            .map(|ran| &ran.runs);
         let waiting = waiting.iter();
         let unanswered = waiting
             .filter(|unit| unit.started_at <= executed.latest)
-            .map(|unit| match &unit.stranger {
-                Stranger::Alone(name) if unit.closed => Some(&**name),
-                _ => None,
+            .map(|unit| {
+                if unit.closed {
+                    &unit.runs
+                } else {
+                    &Runs::Anything
+                }
             });
-        let mut fitting = answered.chain(unanswered);
-        let name = fitting.next()??;
-        if fitting.any(|other| other != Some(name)) {
-            return None;
+        let told = xxh3_64(executed.text.as_bytes());
+        let mut found: Option<&[u8]> = None;
+        for runs in answered.chain(unanswered) {
+            match runs {
+                Runs::Nothing => {}
+                Runs::Text(other) if *other != told => {}
+                Runs::Text(_) | Runs::Anything => return None,
+                Runs::Stranger(name) if found.is_some_and(|it| *it != **name) => return None,
+                Runs::Stranger(name) => found = Some(name),
+            }
         }
+        let name = found?;
         let (name, first_needed) = self.names.remove_entry(name)?;
         self.learnt += 1;
         Some(Learnt {
@@ -161,7 +183,7 @@ impl Learnt {
     /// From now on the session knows it.
     pub(super) fn statement(&self, statements: &mut Statements) -> Statement {
         let statement = statements.normalise(self.text.as_bytes());
-        let prepared = Arc::new(Prepared::new(statement.clone()));
+        let prepared = Arc::new(Prepared::new(statement.clone(), self.text.as_bytes()));
         statements.prepare(&self.name, prepared);
         statement
     }
@@ -196,16 +218,27 @@ mod tests {
         }
     }
 
-    /// Requests at 100 with `a`, at 200 with `b`, at 300 with something else and at 400 with `a`,
-    /// each answered after 50.
+    fn runs(name: &str) -> Runs {
+        Runs::Stranger(name.as_bytes().into())
+    }
+
+    /// Requests at 100 with `a`, at 200 with `b`, at 300 with anything, at 400 with `a` and at 500
+    /// with another text, each answered after 50.
     fn four() -> Strangers {
         let mut strangers = Strangers::default();
         strangers.tell(None);
         strangers.all_in_sight_from(Timestamp(100));
-        for (at, name) in [(100, "a"), (200, "b"), (300, ""), (400, "a")] {
-            strangers.met(name.as_bytes(), Timestamp(at));
-            let name = (!name.is_empty()).then(|| name.as_bytes().into());
-            strangers.ran(Timestamp(at), Timestamp(at + 50), name);
+        for (at, runs) in [
+            (100, runs("a")),
+            (200, runs("b")),
+            (300, Runs::Anything),
+            (400, runs("a")),
+            (500, Runs::Text(7)),
+        ] {
+            if let Runs::Stranger(name) = &runs {
+                strangers.met(name, Timestamp(at));
+            }
+            strangers.ran(Timestamp(at), Timestamp(at + 50), runs);
         }
         strangers
     }
@@ -216,6 +249,8 @@ mod tests {
             (110, 120, Some("a"), 100),
             (170, 210, Some("b"), 200),
             (410, 460, Some("a"), 100),
+            // It was not the other text.
+            (420, 510, Some("a"), 100),
             // Nothing else can it have been, but what came before is not known.
             (90, 120, None, 0),
             // Two fit, or none, or something else.
@@ -223,6 +258,7 @@ mod tests {
             (160, 190, None, 0),
             (310, 320, None, 0),
             (340, 420, None, 0),
+            (510, 520, None, 0),
         ] {
             let mut strangers = four();
             strangers.tell(Some(&executed(earliest, latest)));
@@ -268,13 +304,9 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut strangers = four();
-        for at in 5..1_000 {
-            let name: &[u8] = if at % 2 == 0 { b"a" } else { b"b" };
-            strangers.ran(
-                Timestamp(at * 100),
-                Timestamp(at * 100 + 50),
-                Some(name.into()),
-            );
+        for at in 6..1_000 {
+            let name = if at % 2 == 0 { "a" } else { "b" };
+            strangers.ran(Timestamp(at * 100), Timestamp(at * 100 + 50), runs(name));
         }
         assert_eq!(strangers.ran.len(), MAX_RAN);
         strangers.tell(Some(&executed(410, 420)));

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use recording::Notes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::statements::{Portal, Prepared, Statements};
 use super::strangers::Strangers;
-use super::unit::{Step, Stranger, Unit};
+use super::unit::{Runs, Step, Unit};
 use crate::postgres::messages::frontend::{Message, Target};
 use crate::postgres::messages::{Formats, Frame};
 use crate::postgres::secrets;
@@ -33,17 +34,18 @@ impl Unit {
             }
             Frame::Part { tag: b'P', .. } | Frame::Damaged { tag: b'P', .. } => {
                 self.notes.add(Notes::UNKNOWN_STATEMENT);
-                self.stranger = Stranger::AmongOthers;
+                self.runs = Runs::Anything;
                 self.steps.push(name_step(b"", None));
                 return Ok(());
             }
             Frame::Damaged { tag: b'B', .. } => {
                 statements.bind(b"", None);
-                self.stranger = Stranger::AmongOthers;
+                self.runs = Runs::Anything;
                 self.steps.push(Step::Bind);
                 return Ok(());
             }
             Frame::Part { .. } | Frame::Damaged { .. } => {
+                self.runs = Runs::Anything;
                 self.query_at = start + HEAD_LEN;
                 return Ok(());
             }
@@ -61,10 +63,10 @@ impl Unit {
                 }
                 let statement = statements.normalise(text);
                 self.mentioned = Some(statement.clone());
-                let prepared = Prepared::new(statement);
+                let prepared = Prepared::new(statement, text);
+                self.run(prepared.runs());
                 prepared.set_parameter_types(parameter_types);
                 let before = statements.prepare(name, Arc::new(prepared));
-                self.stranger = Stranger::AmongOthers;
                 strangers.forget(name);
                 self.steps.push(name_step(name, before));
             }
@@ -91,8 +93,9 @@ impl Unit {
             } => self.steps.push(Step::DescribePortal),
             Message::Execute { portal, .. } => {
                 self.executions += 1;
-                if !portal.is_empty() || self.stranger == Stranger::None {
-                    self.stranger = Stranger::AmongOthers;
+                let mut before = self.steps.iter().rev().take(2);
+                if !portal.is_empty() || !before.any(|step| matches!(step, Step::Bind)) {
+                    self.runs = Runs::Anything;
                 }
                 let portal = statements.portal(portal).cloned();
                 match portal.as_ref().map(|portal| &portal.prepared.statement) {
@@ -138,10 +141,11 @@ impl Unit {
         strangers: &mut Strangers,
     ) {
         let prepared = statements.get(statement).cloned();
-        if prepared.is_some() {
-            self.stranger = Stranger::AmongOthers;
-        } else {
-            self.meet(portal, statement);
+        self.run(match &prepared {
+            Some(prepared) => prepared.runs(),
+            None => Runs::Stranger(statement.into()),
+        });
+        if prepared.is_none() {
             strangers.met(statement, self.started_at);
         }
         if self.bound.is_none() {
@@ -153,7 +157,8 @@ impl Unit {
     }
 
     /// Reads the text of a simple query, all of which was kept or cut.
-    pub(super) fn understand_query(&mut self) {
+    pub(super) fn understand_query(&mut self, strangers: &Strangers) {
+        self.runs = Runs::Anything;
         if self.notes.contains(Notes::REQUEST_GAP) {
             return;
         }
@@ -162,6 +167,11 @@ impl Unit {
             self.notes.add(Notes::SECRET_BLANKED);
         }
         let text = text.strip_suffix(&[0]).unwrap_or(text);
+        let whole =
+            !self.notes.contains(Notes::REQUEST_CUT) && !self.notes.contains(Notes::SECRET_BLANKED);
+        if whole && strangers.lack() && text.is_ascii() {
+            self.runs = Runs::Text(xxh3_64(text));
+        }
         if !text.is_empty() {
             let statement = sql::normalise(&String::from_utf8_lossy(text));
             self.add_statement(statement);

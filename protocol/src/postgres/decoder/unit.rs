@@ -33,7 +33,7 @@ pub(super) struct Unit {
     /// Prepared or described, which counts where nothing is executed.
     pub(super) mentioned: Option<Statement>,
     pub(super) bound: Option<Arc<Prepared>>,
-    pub(super) stranger: Stranger,
+    pub(super) runs: Runs,
     pub(super) steps: Vec<Step>,
     /// Where the text of a simple query stands in `bytes`.
     pub(super) query_at: usize,
@@ -51,13 +51,16 @@ pub(super) enum UnitKind {
     FunctionCall,
 }
 
-/// The statement of unknown text that a request executes.
+/// What the server names when it says what a request executes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stranger {
-    None,
-    /// And nothing else.
-    Alone(Box<[u8]>),
-    AmongOthers,
+pub(super) enum Runs {
+    /// What was named before.
+    Nothing,
+    /// Only the statement of that name, which nobody knows.
+    Stranger(Box<[u8]>),
+    /// Only the text of that hash.
+    Text(u64),
+    Anything,
 }
 
 /// ```text
@@ -104,7 +107,7 @@ impl Unit {
             more_statements: Vec::new(),
             mentioned: None,
             bound: None,
-            stranger: Stranger::None,
+            runs: Runs::Nothing,
             steps: Vec::new(),
             query_at: 0,
             done: 0,
@@ -158,20 +161,11 @@ impl Unit {
         }
     }
 
-    /// It binds a statement of that name, which nobody knows.
-    pub(super) fn meet(&mut self, portal: &[u8], statement: &[u8]) {
-        self.stranger = match &self.stranger {
-            Stranger::None if portal.is_empty() => Stranger::Alone(statement.into()),
-            Stranger::Alone(name) if portal.is_empty() && **name == *statement => return,
-            _ => Stranger::AmongOthers,
-        };
-    }
-
-    /// The name of the one statement that it executes, where it was unknown.
-    pub(super) fn ran(&mut self) -> Option<Box<[u8]>> {
-        match std::mem::replace(&mut self.stranger, Stranger::None) {
-            Stranger::Alone(name) => Some(name),
-            Stranger::None | Stranger::AmongOthers => None,
+    pub(super) fn run(&mut self, what: Runs) {
+        if self.runs == Runs::Nothing {
+            self.runs = what;
+        } else if self.runs != what {
+            self.runs = Runs::Anything;
         }
     }
 
