@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::capture::{
-    Assumed, Budget, CaptureError, Only, Options, Ports, Progress, Sample, Source, Unprivileged,
+    Assumed, Budget, CaptureError, Only, Options, Ports, Probe, Progress, Sample, Source,
+    Unprivileged,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
@@ -14,6 +15,7 @@ use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::Protocol;
 use recording::{Ledger, StoreError};
+use replay::{Target, TlsMode};
 
 use crate::{Exit, interrupt};
 
@@ -70,6 +72,13 @@ pub struct Args {
     /// The same for their database.
     #[arg(long, value_name = "NAME")]
     assume_database: Option<String>,
+
+    /// Ask this server whose sessions those are that were open before, and what they execute by the
+    /// name of a statement that they had prepared: postgresql://user@127.0.0.1/postgres. One
+    /// connection without TLS reads pg_stat_activity, once a second while something is not known. A
+    /// user with pg_read_all_stats sees all sessions. The password may be in PGPASSWORD or ~/.pgpass.
+    #[arg(long, requires = "interfaces", value_name = "URL")]
+    probe: Option<String>,
 
     /// Stop after this time, such as 30m or 24h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -160,6 +169,27 @@ fn ports(told: &[(u16, Option<&'static dyn Protocol>)]) -> Ports {
     }))
 }
 
+fn probe(url: &str) -> Result<Probe> {
+    let mut target = Target::parse(url, protocol::registry()).context("--probe")?;
+    if !matches!(target.tls, TlsMode::Disable | TlsMode::Prefer) {
+        bail!(
+            "--probe asks without TLS: say sslmode=disable, and ask over a network to be trusted"
+        );
+    }
+    if target.login.user.is_none() {
+        bail!("--probe: name the user in the URL");
+    }
+    for warning in target.find_password(&|name| std::env::var(name).ok()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Probe {
+        protocol: target.protocol,
+        login: target.login_for(None, false),
+        port: target.port,
+        host: target.host,
+    })
+}
+
 pub fn run(args: Args) -> Result<Exit> {
     ::capture::harden()?;
     let interfaces = args.interfaces.into_iter().map(Source::Interface);
@@ -194,6 +224,12 @@ pub fn run(args: Args) -> Result<Exit> {
         user: args.assume_user.map(Into::into),
         database: args.assume_database.map(Into::into),
     };
+    options.probe = args.probe.as_deref().map(probe).transpose()?;
+    if let Some(probe) = &options.probe
+        && options.ports.get(probe.port).is_none()
+    {
+        bail!("--probe asks port {}, which is not captured", probe.port);
+    }
     options.live.filter = args.filter;
     options.live.snaplen = u32::try_from(args.snaplen)
         .ok()

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use protocol::{Difference, DifferenceKind, Protocol};
+use protocol::{Difference, DifferenceKind, Mender, Protocol};
 use recording::{ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -156,9 +156,12 @@ pub fn compare(
 
 fn rows(which: Which, recording: &Recording) -> Result<Rows<'static>, AnalyzeError> {
     let rows = recording.rows().map_err(AnalyzeError::reading(which))?;
-    Ok(Box::new(
-        rows.map(move |row| row.map_err(AnalyzeError::reading(which))),
-    ))
+    let mut mender = Mender::default();
+    Ok(Box::new(rows.map(move |row| {
+        let mut row = row.map_err(AnalyzeError::reading(which))?;
+        mender.mend(&mut row);
+        Ok(row)
+    })))
 }
 
 impl About {
@@ -279,7 +282,7 @@ impl Comparer {
         match row.kind {
             Kind::Open => self.open(row)?,
             Kind::Request => {}
-            Kind::Cancel => return Ok(()),
+            Kind::Cancel | Kind::Prepare => return Ok(()),
             Kind::Close => {
                 self.sessions.remove(&row.session);
                 return Ok(());

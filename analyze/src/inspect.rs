@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use protocol::Mender;
 use recording::{
     ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, StoreError, Timestamp,
 };
@@ -212,8 +213,11 @@ pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
 /// What is not in the rows (the manifest's part) is left empty.
 fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
     let mut counter = Counter::new();
+    let mut mender = Mender::default();
     for row in rows {
-        counter.add(&row?);
+        let mut row = row?;
+        mender.mend(&mut row);
+        counter.add(&row);
     }
     Ok(counter.finish())
 }
@@ -267,6 +271,7 @@ impl Counter {
                 }
                 return;
             }
+            Kind::Prepare => return,
             Kind::Close => {}
         }
         self.out.totals.add(row);

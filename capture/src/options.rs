@@ -8,6 +8,7 @@ use recording::WriterOptions;
 use crate::choice::{Assumed, Only, Sample};
 use crate::ports::Ports;
 use crate::privileges::Unprivileged;
+use crate::probe::Probe;
 use crate::source::LiveOptions;
 
 /// Where packets come from.
@@ -47,6 +48,8 @@ pub struct Options {
     pub writer: WriterOptions,
     /// How long to listen to interfaces.
     pub duration: Option<Duration>,
+    /// Who tells of connections that were open already. Of interfaces only.
+    pub probe: Option<Probe>,
     /// Whom to become before the first packet is read.
     pub user: Option<Unprivileged>,
 }
@@ -77,6 +80,7 @@ impl Options {
             workers: cores.saturating_sub(1).clamp(1, 4),
             writer: WriterOptions::default(),
             duration: None,
+            probe: None,
             user: None,
         }
     }

@@ -17,6 +17,7 @@ use recording::{
 use crate::budget::Budget;
 use crate::options::{Options, Source};
 use crate::privileges::PrivilegeError;
+use crate::probe::{ProbeError, Probing};
 use crate::source::{FileError, Live, LiveError, PacketFile};
 use crate::splitter::{Lane, Segments, Splitter};
 use crate::worker::Worker;
@@ -38,6 +39,8 @@ pub enum CaptureError {
     Live(#[from] LiveError),
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// Nothing more was kept after it.
     #[error("failed to write the recording: {0}")]
     Write(#[from] StoreError),
@@ -156,6 +159,8 @@ pub fn run(
     observer: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Summary, CaptureError> {
     let inputs = open(options)?;
+    // Whoever connects from now on is seen.
+    let probe = options.probe.clone().map(Probing::start).transpose()?;
     if let Some(user) = &options.user {
         user.make_directory(dir)?;
         user.become_it()?;
@@ -169,7 +174,7 @@ pub fn run(
         ..options.writer
     };
     let mut writer = Writer::create(dir, manifest, writer_options)?;
-    let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
+    let (progress, outcome) = run_threads(options, inputs, probe, &mut writer, stop, observer);
     let interrupted = match outcome {
         Err(CaptureError::Write(error)) => return Err(error.into()),
         outcome => outcome.err(),
@@ -190,7 +195,7 @@ pub fn run_into(
     observer: &(dyn Fn(&Progress) + Sync),
 ) -> (Progress, Result<(), CaptureError>) {
     match open(options) {
-        Ok(inputs) => run_threads(options, inputs, sink, stop, observer),
+        Ok(inputs) => run_threads(options, inputs, None, sink, stop, observer),
         Err(error) => (Progress::default(), Err(error)),
     }
 }
@@ -235,6 +240,7 @@ fn open(options: &Options) -> Result<Vec<Input>, CaptureError> {
 fn run_threads(
     options: &Options,
     inputs: Vec<Input>,
+    probe: Option<Probing>,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
     observer: &(dyn Fn(&Progress) + Sync),
@@ -262,6 +268,7 @@ fn run_threads(
                 options,
                 budget.connections / workers,
                 Arc::clone(&last_session),
+                probe.as_ref().map(|probe| Arc::clone(probe.board())),
             );
             let reporter = Reporter {
                 part,
@@ -297,7 +304,16 @@ fn run_threads(
         }
         drop(lanes);
         drop(writer);
-        let (progress, mut outcome) = writer::write(&messages, sink, observer, control);
+        let (at_work, over) = bounded(0);
+        let probe = probe.map(|probe| scope.spawn(move || probe.run(&over)));
+        let (mut progress, mut outcome) = writer::write(&messages, sink, observer, control);
+        drop(at_work);
+        if let Some(probe) = probe {
+            match probe.join() {
+                Ok(warnings) => progress.warnings.extend(warnings),
+                Err(_) => outcome = outcome.and(Err(CaptureError::Panicked)),
+            }
+        }
         for thread in threads {
             let ended = thread.join().unwrap_or(Err(CaptureError::Panicked));
             outcome = outcome.and(ended);
@@ -317,7 +333,9 @@ fn work(
     loop {
         match segments.recv_timeout(TICK) {
             Ok(mut some) => {
+                worker.consult();
                 some.work(&mut worker);
+                worker.confide();
                 // Where the reader has enough of them it is freed.
                 let _ = returned.try_send(some);
             }

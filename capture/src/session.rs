@@ -2,13 +2,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use protocol::{Decoder, Limits, Opening, Side};
+use protocol::{Decoder, Limits, Opening, PROBE_NAME, Side, Strangers};
 use recording::{Account, Exchange, Kind, Ledger, Notes, SessionInfo, Timestamp};
 
 use crate::choice::{Assumed, Only};
 use crate::flow::{Delivery, Inserted};
 use crate::options::Options;
 use crate::ports::Spoken;
+use crate::probe::Findings;
+
+/// Statements whose text was not learnt.
+const STRANGERS: &str = "prepared before the capture";
+/// Sessions of a probe, this capture's or another's.
+const OWN_PROBE: &str = "own probe";
 
 /// What sessions give: rows, and the accounts of what did not become one.
 #[derive(Debug)]
@@ -26,6 +32,9 @@ pub struct Output {
     pub limits: Limits,
     pub only: Only,
     pub assumed: Assumed,
+    /// What the server told last.
+    pub findings: Option<Arc<Findings>>,
+    pub strangers: Strangers,
     /// Shared by the workers, so that each session has a number of its own.
     pub last_session: Arc<AtomicU64>,
 }
@@ -42,6 +51,8 @@ impl Output {
             limits: options.limits,
             only: options.only.clone(),
             assumed: options.assumed.clone(),
+            findings: None,
+            strangers: Strangers::default(),
             last_session,
         }
     }
@@ -51,6 +62,17 @@ impl Output {
         *ledger.account_mut("stream") = self.stream.clone();
         *ledger.account_mut("sessions") = self.sessions.clone();
         ledger.account_mut("requests").seen = self.requests;
+        let Strangers {
+            learnt,
+            lacking,
+            lost,
+        } = self.strangers;
+        if learnt + lacking + lost > 0 {
+            let statements = ledger.account_mut("statements");
+            statements.seen = learnt + lacking + lost;
+            statements.kept = learnt;
+            statements.lose(STRANGERS, lacking + lost);
+        }
     }
 }
 
@@ -72,6 +94,11 @@ pub struct Session {
     last_at: Timestamp,
     notes: Notes,
     stepping: bool,
+    /// The number of the findings that the decoder knows.
+    informed: u64,
+    /// Are findings of its server?
+    asked: Option<bool>,
+    strangers: Strangers,
 }
 
 #[derive(Debug)]
@@ -106,6 +133,9 @@ impl Session {
             last_at: opened_at,
             notes: Notes::default(),
             stepping: false,
+            informed: 0,
+            asked: None,
+            strangers: Strangers::default(),
         }
     }
 
@@ -147,7 +177,10 @@ impl Session {
                 let refused = self.sign(rows, out);
                 match refused.or_else(|| self.rejection()) {
                     Some(reason) => self.reject(&reason, out),
-                    None => out.sessions.kept += 1,
+                    None => {
+                        self.count_strangers(true, out);
+                        out.sessions.kept += 1;
+                    }
                 }
             }
             Decoding::Over(_) => {}
@@ -175,7 +208,10 @@ impl Session {
             .iter()
             .skip(from)
             .filter_map(|row| row.info.as_deref());
-        if let Some(reason) = infos.find_map(|info| out.only.refuses(info)) {
+        let own = |info: &SessionInfo| {
+            (info.application.as_deref() == Some(PROBE_NAME)).then_some(OWN_PROBE)
+        };
+        if let Some(reason) = infos.find_map(|info| own(info).or_else(|| out.only.refuses(info))) {
             out.rows.truncate(from);
             return Some(Arc::from(reason));
         }
@@ -218,6 +254,9 @@ impl Session {
 
     /// Looks at the decoder after each call.
     fn after(&mut self, rows: usize, out: &mut Output) {
+        if out.rows.len() > rows {
+            self.count_strangers(false, out);
+        }
         let refused = self.sign(rows, out);
         let Decoding::Reading(decoder) = &self.decoding else {
             return;
@@ -232,6 +271,38 @@ impl Session {
                 self.decoding = Decoding::Opaque(decoder, Arc::from(reason));
             }
         }
+    }
+
+    /// Tells the decoder what is new.
+    fn inform(&mut self, out: &Output) {
+        if let Some(findings) = &out.findings
+            && findings.number != self.informed
+            && let Decoding::Reading(decoder) = &mut self.decoding
+        {
+            self.informed = findings.number;
+            if let Some(known) = findings.of(self.client) {
+                let asked = &mut self.asked;
+                if *asked.get_or_insert_with(|| findings.are_of(self.server)) {
+                    decoder.learn(known);
+                }
+            }
+        }
+    }
+
+    /// Counts statements that the client named and that nobody saw it prepare.
+    fn count_strangers(&mut self, over: bool, out: &mut Output) {
+        let (Decoding::Reading(decoder) | Decoding::Opaque(decoder, _)) = &self.decoding else {
+            return;
+        };
+        let mut now = decoder.strangers();
+        if over {
+            now.lost += std::mem::take(&mut now.lacking);
+        }
+        let before = std::mem::replace(&mut self.strangers, now);
+        let sum = &mut out.strangers;
+        sum.learnt += now.learnt - before.learnt;
+        sum.lacking = sum.lacking + now.lacking - before.lacking;
+        sum.lost += now.lost - before.lost;
     }
 
     fn rejection(&self) -> Option<Arc<str>> {
@@ -249,6 +320,10 @@ impl Session {
             account.lose(reason, taken);
         }
         out.sessions.lose(reason, 1);
+        let counted = std::mem::take(&mut self.strangers);
+        out.strangers.learnt -= counted.learnt;
+        out.strangers.lacking -= counted.lacking;
+        out.strangers.lost -= counted.lost;
         out.held -= std::mem::take(&mut self.held);
         self.decoding = Decoding::Over(Arc::clone(reason));
     }
@@ -267,6 +342,7 @@ impl Delivery for Reading<'_> {
         if self.session.is_silent() {
             self.session.start(from, bytes, self.out);
         }
+        self.session.inform(self.out);
         match &mut self.session.decoding {
             Decoding::Reading(decoder) => {
                 let rows = self.out.rows.len();

@@ -10,6 +10,7 @@ use crate::flow::{Class, Connection, FlowKey, Handle, Place, State, Table};
 use crate::options::Options;
 use crate::packet::{Endpoint, Segment};
 use crate::ports::Ports;
+use crate::probe::Board;
 use crate::session::{Output, Reading, Session};
 
 pub const OTHER_PORT: &str = "other port";
@@ -57,20 +58,47 @@ pub struct Worker {
     packets: u64,
     other_port: u64,
     servers: BTreeSet<SocketAddr>,
+    board: Option<Arc<Board>>,
+    /// How many statements it said to lack.
+    confided: u64,
 }
 
 impl Worker {
     /// `memory` is its own part of what all workers may hold.
-    pub fn new(options: &Options, memory: usize, last_session: Arc<AtomicU64>) -> Worker {
+    pub fn new(
+        options: &Options,
+        memory: usize,
+        last_session: Arc<AtomicU64>,
+        board: Option<Arc<Board>>,
+    ) -> Worker {
         Worker {
             ports: options.ports.clone(),
             memory,
             table: Table::new(),
             out: Output::new(options, last_session),
+            board,
+            confided: 0,
             waiting: 0,
             packets: 0,
             other_port: 0,
             servers: BTreeSet::new(),
+        }
+    }
+
+    /// Takes what the server told since.
+    pub fn consult(&mut self) {
+        let number = self.out.findings.as_ref().map_or(0, |it| it.number);
+        if let Some(news) = self.board.as_ref().and_then(|board| board.news(number)) {
+            self.out.findings = Some(news);
+        }
+    }
+
+    /// Says what the server should be asked for.
+    pub fn confide(&mut self) {
+        if let Some(board) = &self.board {
+            let lacking = self.out.strangers.lacking;
+            board.lacks(self.confided, lacking);
+            self.confided = lacking;
         }
     }
 

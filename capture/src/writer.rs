@@ -28,7 +28,7 @@ impl Tally {
     /// `taken`: the row is among those to be written.
     pub fn count(&mut self, row: &Exchange, taken: bool) {
         match (row.kind, row.status) {
-            (Kind::Open | Kind::Close, _) => {}
+            (Kind::Open | Kind::Close | Kind::Prepare, _) => {}
             _ if !taken => self.too_large += 1,
             (Kind::Request, Status::Unanswered) => {
                 let reason = row.reason.clone().unwrap_or_else(|| "unanswered".into());

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::{Limits, Opening, Side};
+use protocol::{Executed, Known, Limits, Opening, Side};
 use recording::{SessionInfo, Timestamp};
 
 const LIMITS: Limits = Limits {
@@ -40,6 +40,16 @@ fuzz_target!(|data: &[u8]| {
         let len = usize::from(u16::from_be_bytes([*high, *low]));
         let from = if kind & 1 == 0 { Side::Client } else { Side::Server };
         data = rest;
+        if kind & 2 == 2 {
+            decoder.learn(&Known {
+                executed: Some(Executed {
+                    text: "select $1".into(),
+                    earliest: Timestamp(at.0 - 3),
+                    latest: Timestamp(at.0 - 1),
+                }),
+                ..Known::default()
+            });
+        }
         if kind & 0xf0 == 0xf0 {
             decoder.gap(from, len as u64, at, &mut rows);
         } else {

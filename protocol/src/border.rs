@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use recording::{Exchange, Response, SessionInfo, Timestamp};
+use recording::{Exchange, Response, SessionInfo, Statement, Timestamp};
 
 /// What the rest of Rehearsal knows of a protocol.
 pub trait Protocol: fmt::Debug + Send + Sync {
@@ -20,6 +21,15 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     fn decoder(&self, opening: Opening, limits: Limits) -> Box<dyn Decoder>;
 
     fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver>;
+
+    /// `None` where the protocol has nothing to ask.
+    fn inquiry(&self, _login: Login) -> Option<Box<dyn Inquiry>> {
+        None
+    }
+
+    /// Completes a row that refers to statements learnt later than it was written. Rows of a session
+    /// come in order of time; what is learnt of it is kept in `learnt`, by name.
+    fn mend(&self, _row: &mut Exchange, _learnt: &mut HashMap<Box<[u8]>, Statement>) {}
 
     /// Does the scheme of a target's URL decide on TLS, and how? Where it does, TLS comes before
     /// the first byte.
@@ -148,6 +158,78 @@ pub trait Decoder: fmt::Debug + Send {
     fn opaque(&self) -> Option<&'static str> {
         None
     }
+
+    /// What the server told of this connection. It may be told again and again; what was seen on
+    /// the wire goes before it.
+    fn learn(&mut self, _known: &Known) {}
+
+    /// Statements that the client named without having prepared them in sight.
+    fn strangers(&self) -> Strangers {
+        Strangers::default()
+    }
+}
+
+/// Statements that were prepared before capture met their session, by what became of them. Each is
+/// counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strangers {
+    pub learnt: u64,
+    /// Not known yet.
+    pub lacking: u64,
+    /// Not to be known any more.
+    pub lost: u64,
+}
+
+/// What a server tells of one of its connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub user: Option<Arc<str>>,
+    pub database: Option<Arc<str>>,
+    pub application: Option<Arc<str>>,
+    pub backend: Option<u64>,
+    pub executed: Option<Executed>,
+}
+
+/// The statement that a connection executed last, and between which times on capture's clock its
+/// execution certainly began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    pub text: Arc<str>,
+    pub earliest: Timestamp,
+    pub latest: Timestamp,
+}
+
+/// Asks a server, over a connection of its own, what capture can't see of connections that it met
+/// on their way. One question at a time.
+pub trait Inquiry: fmt::Debug + Send {
+    /// Begins. `same_clock`: the server reads the very clock that capture reads. Bytes to send are
+    /// appended to `out`, here and below.
+    fn open(&mut self, same_clock: bool, out: &mut Vec<u8>) -> Result<(), DriverError>;
+
+    fn ask(&mut self, at: Timestamp, out: &mut Vec<u8>) -> Result<(), DriverError>;
+
+    fn receive(
+        &mut self,
+        bytes: &[u8],
+        at: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Told>, DriverError>;
+
+    fn goodbye(&mut self, out: &mut Vec<u8>);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It may be asked.
+    Ready,
+    Connections {
+        /// By the client's end.
+        known: HashMap<SocketAddr, Known>,
+        /// Connections of which the user that asked may not be told.
+        hidden: u64,
+    },
+    /// The server refused the login or the question, in its own words.
+    Refused(String),
 }
 
 /// Who logs in to a target. A field that is `None` was not told by the user: the driver takes the

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::Timestamp;
 
-/// One row of a recording or of a run: a session's opening, a request with its response, or a
-/// session's end.
+/// One row of a recording or of a run: a session's opening, a request with its response, what the
+/// session had prepared before, or its end.
 ///
 /// `(started_at, session, seq)` is the row's place in the order of time and the same in a recording
 /// and in every run of it, so that runs are compared by a merge.
@@ -41,6 +41,10 @@ pub enum Kind {
     Cancel,
     /// The session's end, once a session, also where only capture ended.
     Close,
+    /// A statement that the session had prepared before capture met it, as learnt from the server:
+    /// the request's bytes prepare it, and were not on the wire. It comes late in `seq`, and in
+    /// time before the first request that needs it.
+    Prepare,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -173,7 +177,13 @@ impl Exchange {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Open, Kind::Request, Kind::Cancel, Kind::Close];
+    pub const ALL: [Kind; 5] = [
+        Kind::Open,
+        Kind::Request,
+        Kind::Cancel,
+        Kind::Close,
+        Kind::Prepare,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -181,6 +191,7 @@ impl Kind {
             Kind::Request => "request",
             Kind::Cancel => "cancel",
             Kind::Close => "close",
+            Kind::Prepare => "prepare",
         }
     }
 }
@@ -262,6 +273,10 @@ impl Notes {
         self.0 |= other.0;
     }
 
+    pub fn remove(&mut self, other: Notes) {
+        self.0 &= !other.0;
+    }
+
     /// Reads what `Display` prints. Names of a later version are passed over.
     pub fn parse(text: &str) -> Notes {
         let mut notes = Notes::default();
@@ -307,6 +322,8 @@ mod tests {
         assert_eq!(notes.to_string(), "");
         notes.add(Notes::MID_STREAM);
         notes.add(Notes::OVERLAP);
+        notes.add(Notes::CLOCK_STEP);
+        notes.remove(Notes::CLOCK_STEP);
         assert_eq!(notes.to_string(), "mid-stream,overlap");
         assert_eq!(Notes::parse("mid-stream,overlap,of-tomorrow"), notes);
         assert_eq!(Notes::parse(""), Notes::default());

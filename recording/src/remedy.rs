@@ -10,6 +10,7 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "not captured" => "look for dropped packets here and on the mirror port",
         "not written" => "make room on the disk, and capture again",
         "encrypted (TLS)" => "capture where it is plain: behind what ends TLS",
+        "prepared before the capture" => "let --probe ask the server",
         _ => return None,
     })
 }

@@ -297,8 +297,9 @@ impl Session<'_> {
             Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
                 self.worker.skip(job, reason::TRANSACTION_FAILED);
             }
-            Kind::Request if self.parted => return Taken::Parted(job),
-            Kind::Request => self.send(job),
+            Kind::Prepare if self.skipping => self.worker.skip(job, reason::TRANSACTION_FAILED),
+            Kind::Request | Kind::Prepare if self.parted => return Taken::Parted(job),
+            Kind::Request | Kind::Prepare => self.send(job),
             Kind::Close if waits && !self.left_unanswered(row) => return Taken::Held(job),
             Kind::Close => return Taken::End(job),
             Kind::Open => self.worker.skip(job, reason::UNSUPPORTED),

@@ -62,6 +62,13 @@ fn errors_say_what_to_do() {
         ),
         ("no_source", 2, &["capture", "-p", "5432", "-o", "{here}/c"]),
         (
+            "two_kinds_of_source",
+            2,
+            &[
+                "capture", "-i", "lo", "--read", "x.pcap", "-p", "5432", "-o", "{here}/c",
+            ],
+        ),
+        (
             "no_such_protocol",
             2,
             &[

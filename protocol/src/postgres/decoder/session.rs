@@ -6,8 +6,9 @@ use recording::{Exchange, Notes, Timestamp, Transaction};
 
 use super::rows::Rows;
 use super::statements::{Statements, deallocated};
+use super::strangers::Strangers;
 use super::stream::Place;
-use super::unit::{Copy, Unit, UnitKind};
+use super::unit::{Copy, Runs, Unit, UnitKind};
 use crate::border::Limits;
 use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
@@ -36,6 +37,7 @@ pub(super) struct Session {
     /// A COPY that the server broke off, while the client may still be sending for it.
     broken_copy: Option<Exchange>,
     pub(super) statements: Statements,
+    pub(super) strangers: Strangers,
     pub(super) shapes: Shapes,
     /// Responses to come for requests that were given up.
     owed: u64,
@@ -71,6 +73,7 @@ impl Session {
             waiting_bytes: 0,
             broken_copy: None,
             statements: Statements::default(),
+            strangers: Strangers::default(),
             shapes: Shapes::default(),
             owed: 0,
             paired: true,
@@ -98,6 +101,10 @@ impl Session {
         at: Timestamp,
         rows: &mut Rows<'_>,
     ) -> Result<(), ReadError> {
+        if let Some(learnt) = self.strangers.look_up(began, &self.waiting) {
+            let statement = learnt.statement(&mut self.statements);
+            rows.push(learnt.row(statement));
+        }
         match frame.tag() {
             // Passwords and their like are passed over, wherever they stand.
             b'p' => {}
@@ -119,7 +126,7 @@ impl Session {
                 let start = unit.keep(frame, at, self.limits.request);
                 self.waiting_bytes += unit.bytes.len() - before;
                 if first {
-                    unit.understand(frame, start, &mut self.statements)?;
+                    unit.understand(frame, start, &mut self.statements, &mut self.strangers)?;
                 }
                 if last {
                     self.close(tag, rows);
@@ -132,6 +139,9 @@ impl Session {
     fn begin(&mut self, tag: u8, began: Timestamp, rows: &mut Rows<'_>) {
         if !self.paired {
             self.pair(rows);
+        }
+        if self.paired && self.waiting.is_empty() && self.server_spoke && self.server_idle {
+            self.strangers.all_in_sight_from(began);
         }
         let most = if self.server_spoke {
             MAX_WAITING
@@ -189,7 +199,7 @@ impl Session {
             _ => return,
         };
         if tag == b'Q' {
-            unit.understand_query();
+            unit.understand_query(&self.strangers);
         }
         if unit.closed
             && !self.paired
@@ -274,11 +284,15 @@ impl Session {
             }
             Message::CopyBoth => unit.copy = Copy::Both,
             Message::CommandComplete { tag } => match tag {
-                b"DEALLOCATE ALL" | b"DISCARD ALL" => self.statements.forget_all(),
+                b"DEALLOCATE ALL" | b"DISCARD ALL" => {
+                    self.statements.forget_all();
+                    self.strangers.forget_all();
+                }
                 b"DEALLOCATE" => {
                     let statement = unit.executed().or(unit.statement.as_ref());
                     if let Some(name) = statement.and_then(|s| deallocated(&s.text)) {
                         self.statements.forget(name.as_bytes());
+                        self.strangers.forget(name.as_bytes());
                     }
                 }
                 _ => {}
@@ -367,6 +381,8 @@ impl Session {
             }
         }
         self.paired = false;
+        self.strangers.forget_all();
+        self.strangers.out_of_sight();
     }
 
     /// Bytes of the server's were lost, and it is not known which messages.
@@ -374,6 +390,7 @@ impl Session {
         self.paired = false;
         self.server_idle = false;
         self.server_place = Place::Unknown;
+        self.strangers.out_of_sight();
         match self.waiting.front_mut() {
             Some(unit) if self.owed == 0 => {
                 unit.notes.add(Notes::RESPONSE_GAP);
@@ -425,7 +442,14 @@ impl Session {
             (_, UnitKind::FunctionCall) => &self.commands.function_call,
         };
         let row = unit.finish(command.clone(), unanswered.map(Arc::from));
+        let ran = mem::replace(&mut unit.runs, Runs::Anything);
         self.spare = Some(unit);
+        match &row.response {
+            Some(response) => self
+                .strangers
+                .ran(row.started_at, response.last_byte_at, ran),
+            None => self.strangers.out_of_sight(),
+        }
         row
     }
 
@@ -441,6 +465,7 @@ impl Session {
             + body
             + self.unasked.held()
             + self.statements.held()
+            + self.strangers.held()
             + self.shapes.held()
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct Unit {
     /// Prepared or described, which counts where nothing is executed.
     pub(super) mentioned: Option<Statement>,
     pub(super) bound: Option<Arc<Prepared>>,
+    pub(super) runs: Runs,
     pub(super) steps: Vec<Step>,
     /// Where the text of a simple query stands in `bytes`.
     pub(super) query_at: usize,
@@ -49,6 +50,18 @@ pub(super) enum UnitKind {
     Query,
     Extended,
     FunctionCall,
+}
+
+/// What the server names when it says what a request executes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// What was named before.
+    Nothing,
+    /// Only the statement of that name, which nobody knows.
+    Stranger(Box<[u8]>),
+    /// Only the text of that hash.
+    Text(u64),
+    Anything,
 }
 
 /// ```text
@@ -95,6 +108,7 @@ impl Unit {
             more_statements: Vec::new(),
             mentioned: None,
             bound: None,
+            runs: Runs::Nothing,
             steps: Vec::new(),
             query_at: 0,
             done: 0,
@@ -145,6 +159,14 @@ impl Unit {
             && self.more_statements.len() < MAX_JOINED
         {
             self.more_statements.push(statement);
+        }
+    }
+
+    pub(super) fn run(&mut self, what: Runs) {
+        if self.runs == Runs::Nothing {
+            self.runs = what;
+        } else if self.runs != what {
+            self.runs = Runs::Anything;
         }
     }
 
