@@ -37,6 +37,8 @@ pub struct Inspection {
     pub encrypted_sessions: u64,
     /// Sessions whose bytes broke the protocol's rules.
     pub protocol_violations: u64,
+    /// Answered requests by what is odd in their form, or in their answer's.
+    pub oddities: BTreeMap<String, u64>,
     /// Rows by what a reader should know of them.
     pub notes: BTreeMap<String, u64>,
     pub ledger: Ledger,
@@ -328,6 +330,9 @@ impl Counter {
         if self.second.1 > self.peak.1 {
             self.peak = self.second;
         }
+        if let (Status::Ok | Status::Error, Some(oddity)) = (row.status, &row.reason) {
+            count(&mut self.out.oddities, oddity, 1);
+        }
         let calls = self.table.entry(row);
         calls.calls += 1;
         calls.rows += row.response.as_ref().map_or(0, |response| response.rows);
@@ -411,6 +416,8 @@ mod tests {
         });
         let mut cancel = testing::request(4, 1, "");
         cancel.kind = Kind::Cancel;
+        let mut odd = testing::request(1, 3, "insert into orders values (?, ?)").failed("23505");
+        odd.reason = Some("line without CR".into());
         let mut rows = vec![
             testing::open(1),
             testing::open(2).failed("28P01"),
@@ -419,7 +426,7 @@ mod tests {
             testing::request(1, 1, "select total from orders where id = ?"),
             cancel,
             testing::request(1, 2, "select total from orders where id = ?").after_us(3_000),
-            testing::request(1, 3, "insert into orders values (?, ?)").failed("23505"),
+            odd,
             testing::request(1, 4, "select pg_sleep(?)").after_us(90_000),
             testing::request(1, 5, "commit").lost(Status::Unanswered, "gap in the response"),
             testing::close(1, 6),

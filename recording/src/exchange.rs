@@ -21,7 +21,7 @@ pub struct Exchange {
     pub request: Request,
     pub status: Status,
     /// Why the status is `Unanswered` or `Skipped`, or how the session ended. A name that the ledger
-    /// uses too.
+    /// uses too. Of an answered request: what is odd in its form or its answer's.
     pub reason: Option<Arc<str>>,
     pub response: Option<Response>,
     pub notes: Notes,

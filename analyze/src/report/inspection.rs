@@ -69,6 +69,9 @@ fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
     if i.protocol_violations > 0 {
         fact("violations", plural(i.protocol_violations, "session"));
     }
+    if !i.oddities.is_empty() {
+        fact("odd", counts(&i.oddities));
+    }
     if !i.notes.is_empty() {
         fact("marked", counts(&i.notes));
     }
