@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use protocol::{Difference, DifferenceKind, Protocol};
+use protocol::{Difference, DifferenceKind, Protocol, Terms};
 use recording::{ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct Options {
     pub gate: Gate,
     /// The ledger of the recording behind the runs, where it is at hand: what capture lost.
     pub capture: Option<Ledger>,
+    /// The protocol's own options; see [`Terms::options`].
+    pub terms: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// What is known of a recording or a run apart from its rows.
@@ -50,6 +52,8 @@ pub struct Comparison {
     /// Of this structure; 1.
     pub format: u32,
     pub verdict: Verdict,
+    /// What the user wanted to be compared otherwise: `ignore-header x-build`.
+    pub terms: Vec<String>,
     /// What makes the comparison less to be trusted.
     pub trust: Vec<Issue>,
     pub old: Side,
@@ -141,7 +145,9 @@ pub fn compare(
     noise: Option<&Recording>,
     options: &Options,
 ) -> Result<Comparison, AnalyzeError> {
-    let mut comparer = Comparer::new(&About::of(old), protocol::by_name);
+    let sides = [&About::of(old), &About::of(new)];
+    let noise_side = noise.map(About::of);
+    let mut comparer = Comparer::new(sides, noise_side.as_ref(), options, protocol::by_name);
     let noise_rows = noise.map(|noise| rows(Which::Noise, noise)).transpose()?;
     let join = Join::new(rows(Which::Old, old)?, rows(Which::New, new)?, noise_rows);
     comparer.read(join)?;
@@ -215,6 +221,8 @@ struct Comparer {
     protocols: fn(&str) -> Option<&'static dyn Protocol>,
     /// The one of sessions whose opening is not there.
     default: Option<&'static dyn Protocol>,
+    /// Of NEW and of the noise run, beside OLD.
+    terms: [Terms; 2],
     sessions: HashMap<u64, Session>,
     old_is_run: bool,
     first: Option<Timestamp>,
@@ -250,10 +258,22 @@ enum Pair {
 }
 
 impl Comparer {
-    fn new(old: &About, protocols: fn(&str) -> Option<&'static dyn Protocol>) -> Comparer {
+    fn new(
+        [old, new]: [&About; 2],
+        noise: Option<&About>,
+        options: &Options,
+        protocols: fn(&str) -> Option<&'static dyn Protocol>,
+    ) -> Comparer {
+        let target = |about: &About| about.is_run.then(|| Arc::from(about.source.as_str()));
+        let terms = [Some(new), noise].map(|observed| Terms {
+            options: options.terms.clone(),
+            expected_target: target(old),
+            observed_target: observed.and_then(target),
+        });
         Comparer {
             protocols,
             default: old.protocols.first().and_then(|name| protocols(name)),
+            terms,
             sessions: HashMap::new(),
             old_is_run: old.is_run,
             first: None,
@@ -312,13 +332,17 @@ impl Comparer {
             }
         };
         counts.matched += 1;
+        let [new_terms, noise_terms] = &self.terms;
         let mid_stream = session.is_some_and(|session| session.mid_stream);
         let unknown = not_comparable(&old, self.old_is_run, mid_stream);
         let paired = match unknown {
             Some(reason) => Pair::NotComparable(reason.to_owned()),
-            None => pair(&old, &new, protocol),
+            None => pair(&old, &new, protocol, new_terms),
         };
-        let noisy = match noise.as_ref().map(|noise| pair(&old, noise, protocol)) {
+        let noisy = noise
+            .as_ref()
+            .map(|it| pair(&old, it, protocol, noise_terms));
+        let noisy = match noisy {
             Some(Pair::Compared(differences)) => differences,
             Some(Pair::Missing(difference)) => vec![difference],
             _ => Vec::new(),
@@ -402,6 +426,11 @@ impl Comparer {
         let mut comparison = Comparison {
             format: 1,
             verdict: Verdict::default(),
+            terms: options
+                .terms
+                .iter()
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect(),
             trust: Vec::new(),
             old: self.old.finish(old),
             new: self.new.finish(new),
@@ -506,9 +535,9 @@ fn not_comparable(old: &Exchange, old_is_run: bool, mid_stream: bool) -> Option<
     })
 }
 
-fn pair(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>) -> Pair {
+fn pair(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>, terms: &Terms) -> Pair {
     match (answered(old), answered(new)) {
-        (true, true) => compare_answers(old, new, protocol),
+        (true, true) => compare_answers(old, new, protocol, terms),
         (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
         (false, true) => Pair::NotComparable(format!("OLD {}", status(old))),
         (true, false) => {
@@ -532,9 +561,14 @@ fn pair(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>) -> Pair
     }
 }
 
-fn compare_answers(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>) -> Pair {
+fn compare_answers(
+    old: &Exchange,
+    new: &Exchange,
+    protocol: Option<&dyn Protocol>,
+    terms: &Terms,
+) -> Pair {
     match (old.kind, protocol) {
-        (Kind::Request, Some(protocol)) => Pair::Compared(protocol.compare(old, new)),
+        (Kind::Request, Some(protocol)) => Pair::Compared(protocol.compare(old, new, terms)),
         (Kind::Request, None) => Pair::NotComparable("protocol of the session unknown".to_owned()),
         // What a server says of itself when it greets differs by version and means no harm.
         _ => Pair::Compared(login_difference(old, new).into_iter().collect()),

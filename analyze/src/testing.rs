@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use protocol::{
     Answer, Decoder, Difference, DifferenceKind, Driver, Limits, Login, Opening, Probe, Protocol,
-    Shown,
+    Shown, Terms,
 };
 use recording::{
     Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Timestamp,
@@ -82,7 +82,7 @@ impl Protocol for Fake {
         None
     }
 
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+    fn compare(&self, expected: &Exchange, observed: &Exchange, _: &Terms) -> Vec<Difference> {
         let difference = |kind, place: String, expected: &str, observed: &str| Difference {
             kind,
             place,

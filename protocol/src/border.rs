@@ -66,9 +66,15 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// file's name in the home directory.
     fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)>;
 
+    /// Is it an option of a comparison, for [`Terms::options`], and can it have the value? The error
+    /// says what is wrong.
+    fn check_term(&self, _name: &str, _value: &str) -> Result<(), &'static str> {
+        Err("the protocol has no such option")
+    }
+
     /// How `observed` differs from `expected`; empty where it does not. Both are of the same
     /// request and answered; what one of them lacks is the caller's to tell.
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference>;
+    fn compare(&self, expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference>;
 
     /// The request as a person would want to read it.
     fn show_request(&self, exchange: &Exchange) -> Shown;
@@ -303,6 +309,16 @@ pub enum DriverError {
     Violation { what: String, offset: u64 },
     #[error("{0}")]
     Unsupported(&'static str),
+}
+
+/// On which two sides are compared.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// The protocol's own options, as the user named them.
+    pub options: Vec<(Arc<str>, Arc<str>)>,
+    /// Whose responses they are, by URL; `None` for those of a recording.
+    pub expected_target: Option<Arc<str>>,
+    pub observed_target: Option<Arc<str>>,
 }
 
 /// One way in which two responses differ.

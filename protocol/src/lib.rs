@@ -13,7 +13,7 @@ mod sql;
 
 pub use border::{
     Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Learnt, Limits,
-    Login, Opening, Probe, Protocol, Shown, Side,
+    Login, Opening, Probe, Protocol, Shown, Side, Terms,
 };
 
 /// Every protocol that Rehearsal speaks.

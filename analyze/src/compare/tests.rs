@@ -27,10 +27,11 @@ pub(crate) fn compare_rows(
 ) -> Comparison {
     let options = Options {
         gate: gate.parse().expect("a gate"),
-        capture: None,
+        ..Options::default()
     };
     let (noise, noise_rows) = noise.unzip();
-    let mut comparer = Comparer::new(&old.0, testing::protocols);
+    let sides = [&old.0, &new.0];
+    let mut comparer = Comparer::new(sides, noise.as_ref(), &options, testing::protocols);
     comparer
         .read(Join::new(rows(old.1), rows(new.1), noise_rows.map(rows)))
         .expect("rows in order");

@@ -18,7 +18,9 @@ mod values;
 use recording::Exchange;
 
 use self::driver::{PASSWORD_FILE, PASSWORD_VARIABLE, PostgresDriver};
-use crate::{Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown};
+use crate::{
+    Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown, Terms,
+};
 
 #[derive(Debug)]
 pub(crate) struct Postgres;
@@ -62,7 +64,7 @@ impl Protocol for Postgres {
         Some((PASSWORD_VARIABLE, "PGPASSFILE", PASSWORD_FILE))
     }
 
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+    fn compare(&self, expected: &Exchange, observed: &Exchange, _: &Terms) -> Vec<Difference> {
         compare::compare(expected, observed)
     }
 
