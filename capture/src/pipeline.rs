@@ -65,6 +65,12 @@ pub trait Sink: Send {
 
 impl Sink for Writer {
     fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
+        if let Some(info) = &row.info {
+            let protocols = &mut self.manifest_mut().protocols;
+            if !protocols.iter().any(|known| **known == *info.protocol) {
+                protocols.push(info.protocol.to_string());
+            }
+        }
         Writer::push(self, row)
     }
 
@@ -170,7 +176,6 @@ pub fn run(
     }
     let mut manifest = Manifest::new(ContentKind::Recording, now());
     manifest.source = options.source();
-    manifest.protocols = options.protocols();
     let mut writer = Writer::create(dir, manifest, options.writer)?;
     let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
     let interrupted = match outcome {

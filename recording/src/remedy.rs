@@ -8,6 +8,7 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "not captured" => "look for dropped packets here and on the mirror port",
         "not written" => "make room on the disk, and capture again",
         "encrypted (TLS)" => "capture where it is plain: behind what ends TLS",
+        "protocol not told" => "say what is spoken there: -p PROTOCOL:PORT",
         _ => return None,
     })
 }
