@@ -5,7 +5,7 @@ use recording::{
 };
 use serde::Serialize;
 
-use crate::samples::{Samples, Summary};
+use crate::samples::{Mean, Samples, Summary};
 use crate::table::{Named, Table, Tally, count, reason};
 
 /// Fingerprints that are told apart; the least called beyond are counted together.
@@ -45,7 +45,9 @@ pub struct Inspection {
     /// What of the directory could not be read.
     pub left_out: Vec<String>,
     pub rates: Rates,
+    /// Time to the last byte of the answers, and to their first.
     pub latency: Summary,
+    pub first_byte: Summary,
     pub top_by_calls: Vec<Fingerprint>,
     pub top_by_time: Vec<Fingerprint>,
     pub fingerprints: Fingerprints,
@@ -93,6 +95,7 @@ pub struct Fingerprint {
     pub rows: u64,
     pub errors: u64,
     pub time: Summary,
+    pub first_byte_mean_ns: Option<u64>,
 }
 
 /// How many fingerprints there were.
@@ -133,6 +136,7 @@ struct Calls {
     rows: u64,
     errors: u64,
     times: Samples,
+    first_byte: Mean,
 }
 
 impl Default for Calls {
@@ -142,6 +146,7 @@ impl Default for Calls {
             rows: 0,
             errors: 0,
             times: Samples::coarse(),
+            first_byte: Mean::default(),
         }
     }
 }
@@ -156,6 +161,7 @@ impl Tally for Calls {
         self.rows += other.rows;
         self.errors += other.errors;
         self.times.absorb(&other.times);
+        self.first_byte.absorb(other.first_byte);
     }
 }
 
@@ -227,6 +233,7 @@ struct Counter {
     second: (i64, u64),
     peak: (i64, u64),
     latency: Samples,
+    first_byte: Samples,
     table: Table<Calls>,
     listed: HashMap<u64, Session>,
     /// Open sessions in which the protocol was violated.
@@ -242,6 +249,7 @@ impl Counter {
             second: (0, 0),
             peak: (0, 0),
             latency: Samples::fine(),
+            first_byte: Samples::fine(),
             table: Table::new(FINGERPRINTS),
             listed: HashMap::new(),
             violated: HashSet::new(),
@@ -341,6 +349,10 @@ impl Counter {
             calls.times.record(ns);
             self.latency.record(ns);
         }
+        if let Some(ns) = row.first_byte_ns() {
+            calls.first_byte.record(ns);
+            self.first_byte.record(ns);
+        }
     }
 
     fn finish(self) -> Inspection {
@@ -363,6 +375,7 @@ impl Counter {
             };
         }
         out.latency = self.latency.summary();
+        out.first_byte = self.first_byte.summary();
         let (entries, rest, folded) = self.table.finish();
         out.fingerprints = Fingerprints {
             told_apart: entries.len() as u64,
@@ -377,6 +390,7 @@ impl Counter {
                 rows: calls.rows,
                 errors: calls.errors,
                 time: calls.times.summary(),
+                first_byte_mean_ns: calls.first_byte.ns(),
             })
             .collect();
         all.sort_by_key(|one| std::cmp::Reverse(one.calls));

@@ -28,6 +28,6 @@ pub use gate::{Gate, GateError};
 pub use inspect::{Inspection, inspect};
 pub use samples::Summary;
 pub use table::Named;
-pub use times::{Bucket, CurvePoint, FingerprintTimes, Latency, OverTime, Sides, Slower};
+pub use times::{Bucket, CurvePoint, FingerprintTimes, Latency, Means, OverTime, Sides, Slower};
 pub use trust::{Concerns, Issue, Weight};
 pub use verdict::{Outcome, State, Verdict, Weighed};
