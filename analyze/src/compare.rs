@@ -9,8 +9,9 @@ use crate::differences::{Differences, Differing, Group, NoiseGroup, status};
 use crate::error::{AnalyzeError, Which};
 use crate::gate::{Gate, Limit, Metric, Scope, Stat};
 use crate::join::{Join, Joined, Rows};
+use crate::learnt::Learnt;
 use crate::samples::{Samples, Summary};
-use crate::table::{Subject, count, reason};
+use crate::table::{Subject, Table, count, reason};
 use crate::times::{Latency, Times};
 use crate::trust::{self, Issue};
 use crate::verdict::{self, Verdict};
@@ -214,8 +215,8 @@ const ANSWER_UNKNOWN: [(Notes, &str); 2] = [
 /// Why a request was not answered, though not for anything that the target did.
 const NOT_THE_TARGET: [&str; 2] = ["interrupted", "client left before the answer"];
 
-/// Statements whose requests are counted one by one; of later ones only the differences are.
-const SUBJECTS: usize = 100_000;
+/// Statements whose requests are counted apart; of the rarer ones only the differences are.
+const SUBJECTS: usize = 20_000;
 
 struct Comparer {
     protocols: fn(&str) -> Option<&'static dyn Protocol>,
@@ -233,8 +234,9 @@ struct Comparer {
     requests: Counts,
     logins: Counts,
     differences: Differences,
-    compared: HashMap<Subject, u64>,
+    compared: Table<u64>,
     times: Times,
+    learnt: Learnt,
 }
 
 #[derive(Clone, Copy)]
@@ -284,13 +286,26 @@ impl Comparer {
             requests: Counts::default(),
             logins: Counts::default(),
             differences: Differences::default(),
-            compared: HashMap::new(),
+            compared: Table::new(SUBJECTS),
             times: Times::new(),
+            learnt: Learnt::new(old.protocols.iter().filter_map(|name| protocols(name))),
         }
     }
 
     fn add(&mut self, joined: Joined) -> Result<(), AnalyzeError> {
-        let Joined { old, new, noise } = joined;
+        let Joined {
+            mut old,
+            new,
+            noise,
+        } = joined;
+        if let Some(old) = &mut old
+            && old.kind == Kind::Request
+            && self.learnt.name(old)
+        {
+            self.times.rename(&self.learnt);
+            self.compared.rename(&self.learnt);
+            self.differences.rename(&self.learnt);
+        }
         let Some(row) = old.as_ref().or(new.as_ref()).or(noise.as_ref()) else {
             return Ok(());
         };
@@ -366,7 +381,7 @@ impl Comparer {
         if both && old.kind == Kind::Request {
             self.times.add(&old, &new, noise.as_ref());
         }
-        count_subject(&mut self.compared, Subject::of(&old));
+        *self.compared.entry(&old) += 1;
         if fresh.is_empty() && noisy.is_empty() {
             counts.equal += u64::from(both);
             return Ok(());
@@ -419,9 +434,14 @@ impl Comparer {
     ) -> Comparison {
         let first = self.first.unwrap_or_default();
         let seconds = self.last.since(first) as f64 / 1e9;
+        let (compared, ..) = self.compared.finish();
+        let compared: HashMap<Subject, u64> = compared
+            .into_iter()
+            .map(|(subject, _, count)| (subject, count))
+            .collect();
         let grouped = self
             .differences
-            .finish(|subject| self.compared.get(&subject).copied().unwrap_or_default());
+            .finish(|subject| compared.get(&subject).copied().unwrap_or_default());
         let (latency, read) = self.times.finish(seconds, &bars(&options.gate));
         let mut comparison = Comparison {
             format: 1,
@@ -451,14 +471,6 @@ impl Comparer {
         comparison.trust = trust::issues(&comparison, options.capture.as_ref());
         comparison.verdict = verdict::decide(&options.gate, &comparison, &read);
         comparison
-    }
-}
-
-fn count_subject(counts: &mut HashMap<Subject, u64>, subject: Subject) {
-    if let Some(count) = counts.get_mut(&subject) {
-        *count += 1;
-    } else if counts.len() < SUBJECTS {
-        counts.insert(subject, 1);
     }
 }
 

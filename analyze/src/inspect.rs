@@ -5,6 +5,7 @@ use recording::{
 };
 use serde::Serialize;
 
+use crate::learnt::Learnt;
 use crate::samples::{Mean, Samples, Summary};
 use crate::table::{Named, Table, Tally, count, reason};
 
@@ -194,7 +195,9 @@ impl Totals {
 /// Sums up a recording or a run. Reads it once, in bounded memory.
 pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
     let manifest = recording.manifest();
-    let counted = inspect_rows(recording.rows()?)?;
+    let names = manifest.protocols.iter();
+    let learnt = Learnt::new(names.filter_map(|name| protocol::by_name(name)));
+    let counted = inspect_rows(recording.rows()?, learnt)?;
     Ok(Inspection {
         id: manifest.id.clone(),
         kind: match manifest.kind {
@@ -218,10 +221,13 @@ pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
 }
 
 /// What is not in the rows (the manifest's part) is left empty.
-fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
-    let mut counter = Counter::new();
+fn inspect_rows<E>(
+    rows: impl Iterator<Item = Result<Exchange, E>>,
+    learnt: Learnt,
+) -> Result<Inspection, E> {
+    let mut counter = Counter::new(learnt);
     for row in rows {
-        counter.add(&row?);
+        counter.add(row?);
     }
     Ok(counter.finish())
 }
@@ -235,13 +241,14 @@ struct Counter {
     latency: Samples,
     first_byte: Samples,
     table: Table<Calls>,
+    learnt: Learnt,
     listed: HashMap<u64, Session>,
     /// Open sessions in which the protocol was violated.
     violated: HashSet<u64>,
 }
 
 impl Counter {
-    fn new() -> Counter {
+    fn new(learnt: Learnt) -> Counter {
         Counter {
             out: Inspection::default(),
             first: None,
@@ -251,12 +258,17 @@ impl Counter {
             latency: Samples::fine(),
             first_byte: Samples::fine(),
             table: Table::new(FINGERPRINTS),
+            learnt,
             listed: HashMap::new(),
             violated: HashSet::new(),
         }
     }
 
-    fn add(&mut self, row: &Exchange) {
+    fn add(&mut self, mut row: Exchange) {
+        if row.kind == Kind::Request && self.learnt.name(&mut row) {
+            self.table.rename(&self.learnt);
+        }
+        let row = &row;
         self.first.get_or_insert(row.started_at);
         let end = row.response.as_ref().map(|r| r.last_byte_at);
         self.last = self.last.max(row.started_at).max(end.unwrap_or_default());
@@ -415,7 +427,8 @@ mod tests {
     use crate::testing::{self, Change};
 
     fn inspect(rows: Vec<Exchange>) -> Inspection {
-        inspect_rows(rows.into_iter().map(Ok::<_, Infallible>)).expect("rows")
+        let rows = rows.into_iter().map(Ok::<_, Infallible>);
+        inspect_rows(rows, Learnt::new(protocol::by_name("http"))).expect("rows")
     }
 
     fn day() -> Inspection {
@@ -475,6 +488,22 @@ mod tests {
         let text = crate::report::inspection(&day);
         assert!(text.lines().all(|line| line.chars().count() <= 100));
         insta::assert_snapshot!("terminal", text);
+    }
+
+    #[test]
+    fn statements_that_differ_by_a_name_are_counted_together() {
+        let users = (0..300).map(|n| testing::request(1, n, &testing::user_page(n)));
+        let others = (300..310).map(|n| testing::request(1, n, "GET /cart"));
+        let day = inspect(users.chain(others).collect());
+        let top: Vec<_> = day
+            .top_by_calls
+            .iter()
+            .map(|it| (it.named.statement.as_str(), it.calls, it.time.count))
+            .collect();
+        assert_eq!(
+            top,
+            [("GET /users/{name}", 300, 300), ("GET /cart", 10, 10)]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod error;
 mod gate;
 mod inspect;
 mod join;
+mod learnt;
 pub mod report;
 mod samples;
 mod stats;

@@ -2,6 +2,7 @@ use recording::{Exchange, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Limit, Stat};
+use crate::learnt::Learnt;
 use crate::samples::{Mean, Samples, Summary};
 use crate::stats;
 use crate::table::{Named, Subject, Table, Tally};
@@ -311,6 +312,11 @@ impl Times {
             }
             self.bucket(old.started_at).record(a, b, c);
         }
+    }
+
+    /// Takes together the statements that have the same name by now.
+    pub fn rename(&mut self, learnt: &Learnt) {
+        self.table.rename(learnt);
     }
 
     /// Rows come in order of time, so that the first one is the start.

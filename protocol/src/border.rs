@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use recording::{Exchange, Response, SessionInfo, Timestamp};
+use recording::{Exchange, Response, SessionInfo, Statement, Timestamp};
 
 /// What the rest of Rehearsal knows of a protocol.
 pub trait Protocol: fmt::Debug + Send + Sync {
@@ -65,6 +65,11 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// The environment variable with a password, the one with the password file's path, and the
     /// file's name in the home directory.
     fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)>;
+
+    /// Where statements have values in them that only many requests tell.
+    fn learner(&self) -> Option<Box<dyn Learner>> {
+        None
+    }
 
     /// Is it an option of a comparison, for [`Terms::options`], and can it have the value? The error
     /// says what is wrong.
@@ -309,6 +314,16 @@ pub enum DriverError {
     Violation { what: String, offset: u64 },
     #[error("{0}")]
     Unsupported(&'static str),
+}
+
+/// Learns from many requests what in their statements is a value, though nothing in a single one
+/// tells it. The same requests in the same order teach the same; memory is bounded.
+pub trait Learner: fmt::Debug {
+    /// Takes a request into account. Are statements that came before told otherwise by now?
+    fn learn(&mut self, row: &Exchange) -> bool;
+
+    /// A statement without the values that were learnt; `None` where it stays as it is.
+    fn general(&self, text: &str) -> Option<Statement>;
 }
 
 /// On which two sides are compared.

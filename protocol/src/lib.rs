@@ -12,8 +12,8 @@ mod reader;
 mod sql;
 
 pub use border::{
-    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Learnt, Limits,
-    Login, Opening, Probe, Protocol, Shown, Side, Terms,
+    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Learner, Learnt,
+    Limits, Login, Opening, Probe, Protocol, Shown, Side, Terms,
 };
 
 /// Every protocol that Rehearsal speaks.

@@ -11,6 +11,7 @@ mod cookies;
 mod decoder;
 mod driver;
 mod head;
+mod learn;
 mod location;
 mod message;
 mod reply;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 use recording::{Exchange, Response};
 
 use crate::{
-    Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown, Terms,
+    Answer, Decoder, Difference, Driver, Learner, Limits, Login, Opening, Probe, Protocol, Shown,
+    Terms,
 };
 
 #[derive(Debug)]
@@ -95,6 +97,10 @@ impl Protocol for Http {
 
     fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)> {
         None
+    }
+
+    fn learner(&self) -> Option<Box<dyn Learner>> {
+        Some(Box::new(learn::Paths::default()))
     }
 
     fn check_term(&self, name: &str, value: &str) -> Result<(), &'static str> {
