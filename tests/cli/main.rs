@@ -9,6 +9,7 @@ mod kills;
 mod packets;
 mod printed;
 mod privileges;
+mod rehearsed;
 mod servers;
 mod traces_http;
 mod traces_postgres;
