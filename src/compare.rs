@@ -74,7 +74,7 @@ impl Terms {
                 let mut checked = protocols.map(|protocol| protocol.check_term(name, value));
                 let first = checked.next().unwrap_or(Ok(()));
                 if let Err(why) = checked.fold(first, Result::or) {
-                    bail!("--{name} {value:?} cannot be compared on: {why}");
+                    bail!("what was recorded can't be compared with --{name} {value:?}: {why}");
                 }
                 options.push((Arc::from(name), Arc::from(value.as_str())));
             }
