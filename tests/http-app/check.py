@@ -24,6 +24,7 @@ class Client:
     """One connection, with the cookie and the tag that it was given last."""
 
     def __init__(self, url):
+        self.url = url
         self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
         self.cookie = self.tag = ""
 
@@ -36,7 +37,7 @@ class Client:
         answer = self.connection.getresponse()
         content = answer.read()
         took = time.monotonic() - began
-        fields = {name.lower(): value for name, value in answer.getheaders()}
+        fields = {name.lower(): value.removeprefix(self.url) for name, value in answer.getheaders()}
         self.tag = fields.get("etag", self.tag)
         if "set-cookie" in fields:
             self.cookie = fields["set-cookie"].split(";")[0]
