@@ -1,11 +1,14 @@
+mod pair;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use protocol::{Difference, DifferenceKind, Protocol, Terms};
+use protocol::{Protocol, Terms};
 use recording::{ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::differences::{Differences, Differing, Group, NoiseGroup, status};
+use self::pair::{Pair, not_comparable, pair};
+use crate::differences::{Differences, Differing, Group, NoiseGroup};
 use crate::error::{AnalyzeError, Which};
 use crate::gate::{Gate, Limit, Metric, Scope, Stat};
 use crate::join::{Join, Joined, Rows};
@@ -198,23 +201,6 @@ impl About {
     }
 }
 
-/// Requests whose bytes or whose meaning were not known to the recording.
-const REQUEST_UNKNOWN: [(Notes, &str); 4] = [
-    (Notes::ENCRYPTED, "encrypted"),
-    (Notes::REQUEST_GAP, "gap in the request"),
-    (Notes::REQUEST_CUT, "request over the cap"),
-    (Notes::UNKNOWN_STATEMENT, "prepared before capture began"),
-];
-
-/// Recorded answers that are not whole. Two runs have answers of their own.
-const ANSWER_UNKNOWN: [(Notes, &str); 2] = [
-    (Notes::RESPONSE_GAP, "gap in the response"),
-    (Notes::VIOLATION, "protocol violation"),
-];
-
-/// Why a request was not answered, though not for anything that the target did.
-const NOT_THE_TARGET: [&str; 2] = ["interrupted", "client left before the answer"];
-
 /// Statements whose requests are counted apart; of the rarer ones only the differences are.
 const SUBJECTS: usize = 20_000;
 
@@ -249,14 +235,6 @@ struct Session {
 struct Gathered {
     side: Side,
     lateness: Option<Samples>,
-}
-
-/// What one side's answer is worth beside OLD's.
-enum Pair {
-    Compared(Vec<Difference>),
-    Missing(Difference),
-    Consequence(Arc<str>),
-    NotComparable(String),
 }
 
 impl Comparer {
@@ -527,81 +505,6 @@ impl Gathered {
         self.side.lateness = self.lateness.map(|lateness| lateness.summary());
         self.side
     }
-}
-
-fn answered(row: &Exchange) -> bool {
-    matches!(row.status, Status::Ok | Status::Error)
-}
-
-/// Why nothing can be asked of the request. A run's rows have the notes of what was recorded.
-fn not_comparable(old: &Exchange, old_is_run: bool, mid_stream: bool) -> Option<&'static str> {
-    let noted = |notes: &[(Notes, &'static str)]| {
-        let found = notes.iter().find(|(note, _)| old.notes.contains(*note));
-        found.map(|(_, name)| *name)
-    };
-    noted(&REQUEST_UNKNOWN).or_else(|| match old_is_run {
-        true => None,
-        // What was set before in the session is not known to the run.
-        false if mid_stream => Some("session met mid-stream"),
-        false => noted(&ANSWER_UNKNOWN),
-    })
-}
-
-fn pair(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>, terms: &Terms) -> Pair {
-    match (answered(old), answered(new)) {
-        (true, true) => compare_answers(old, new, protocol, terms),
-        (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
-        (false, true) => Pair::NotComparable(format!("OLD {}", status(old))),
-        (true, false) => {
-            let reason = reason(new);
-            let consequence =
-                *reason == *"transaction failed" || reason.starts_with("session lost");
-            match new.status {
-                Status::Skipped if consequence => Pair::Consequence(reason),
-                Status::Skipped => Pair::NotComparable(format!("NEW {}", status(new))),
-                _ if NOT_THE_TARGET.contains(&&*reason) => {
-                    Pair::NotComparable(format!("NEW {}", status(new)))
-                }
-                _ => Pair::Missing(Difference {
-                    kind: DifferenceKind::Missing,
-                    place: String::new(),
-                    expected: status(old),
-                    observed: status(new),
-                }),
-            }
-        }
-    }
-}
-
-fn compare_answers(
-    old: &Exchange,
-    new: &Exchange,
-    protocol: Option<&dyn Protocol>,
-    terms: &Terms,
-) -> Pair {
-    match (old.kind, protocol) {
-        (Kind::Request, Some(protocol)) => Pair::Compared(protocol.compare(old, new, terms)),
-        (Kind::Request, None) => Pair::NotComparable("protocol of the session unknown".to_owned()),
-        // What a server says of itself when it greets differs by version and means no harm.
-        _ => Pair::Compared(login_difference(old, new).into_iter().collect()),
-    }
-}
-
-fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
-    let kind = match (old.status, new.status) {
-        (Status::Ok, Status::Error) => DifferenceKind::NewError,
-        (Status::Error, Status::Ok) => DifferenceKind::VanishedError,
-        (Status::Error, Status::Error) if status(old) != status(new) => {
-            DifferenceKind::DifferentError
-        }
-        _ => return None,
-    };
-    Some(Difference {
-        kind,
-        place: String::new(),
-        expected: status(old),
-        observed: status(new),
-    })
 }
 
 #[cfg(test)]
