@@ -82,6 +82,12 @@ impl Options {
         }
     }
 
+    /// Names of the protocols that may be spoken.
+    pub fn protocols(&self) -> Vec<String> {
+        let names = self.ports.protocols();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
     /// The sources, the ports, and which sessions: for the manifest.
     pub fn source(&self) -> String {
         let sources: Vec<String> = self.sources.iter().map(Source::to_string).collect();

@@ -176,7 +176,10 @@ pub fn run(
     }
     let mut manifest = Manifest::new(ContentKind::Recording, now());
     manifest.source = options.source();
+    manifest.protocols = options.protocols();
     let mut writer = Writer::create(dir, manifest, options.writer)?;
+    // After a crash, those that may have been spoken; otherwise those that were.
+    writer.manifest_mut().protocols.clear();
     let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
     let interrupted = match outcome {
         Err(CaptureError::Write(error)) => return Err(error.into()),

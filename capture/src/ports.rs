@@ -39,6 +39,17 @@ impl Ports {
     pub fn numbers(&self) -> impl Iterator<Item = u16> {
         self.0.iter().map(|(port, _)| *port)
     }
+
+    /// Each name once.
+    pub fn protocols(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for protocol in self.0.iter().flat_map(|(_, spoken)| spoken.0.iter()) {
+            if !names.contains(&protocol.name()) {
+                names.push(protocol.name());
+            }
+        }
+        names
+    }
 }
 
 impl Spoken {

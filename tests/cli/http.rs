@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rehearsed::{Monday, truth};
 use crate::servers::{Library, Server, root, script};
@@ -43,8 +43,8 @@ fn a_new_version_of_an_application_shows_what_changed_and_nothing_else() {
     let application = Library::start(1, &production);
     let mut traffic = script("tests/http-app/traffic.py");
     traffic.args([&application.url, "--duration", "10"]);
-    let port = format!("http:{}", application.port());
-    let Some(()) = monday.record(port, &mut traffic) else {
+    // That it is HTTP, the connections tell.
+    let Some(()) = monday.record(application.port(), &mut traffic) else {
         return;
     };
     let libraries = [("old", 1), ("new", 2)].map(|(database, version)| {
@@ -75,6 +75,7 @@ fn a_new_version_of_an_application_shows_what_changed_and_nothing_else() {
     let slower: BTreeSet<&str> = truth.slower.iter().map(|one| &*one.request).collect();
     assert_eq!(told_slower(&report), slower, "{report:#}");
     assert_eq!(report["requests"]["missing"], 0, "{report:#}");
+    assert_eq!(report["old"]["protocols"], json!(["http"]));
     for side in ["old", "new", "noise_run"] {
         sent_with_new_cookies(&report[side]);
     }
