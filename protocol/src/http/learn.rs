@@ -14,6 +14,7 @@ use crate::Learner;
 const WORDS: usize = 200;
 /// A word of at least this share of the requests stays: one of so many.
 const COMMON: u64 = 20;
+const NAME: &str = "{name}";
 /// Of further places nothing is learnt.
 const MAX_PLACES: usize = 200_000;
 
@@ -70,9 +71,10 @@ impl Place {
         self.settle();
     }
 
-    fn count(&self) -> usize {
+    /// Further on.
+    fn places(&self) -> usize {
         let next = self.words.values().chain(self.value.as_deref());
-        1 + next.map(Place::count).sum::<usize>()
+        next.map(|next| 1 + next.places()).sum()
     }
 }
 
@@ -105,7 +107,7 @@ impl Learner for Paths {
             place = next;
         }
         if learnt {
-            self.places = self.root.count();
+            self.places = self.root.places();
         }
         learnt
     }
@@ -123,8 +125,8 @@ impl Learner for Paths {
             }
             let is_learnt = place.is_some_and(|it| it.value.is_some())
                 && place.is_some_and(|it| !it.words.contains_key(word));
-            changed |= is_learnt;
-            general.push_str(if is_learnt { "{name}" } else { word });
+            changed |= is_learnt && word != NAME;
+            general.push_str(if is_learnt { NAME } else { word });
             place = place.and_then(|it| it.next(word));
         }
         changed.then(|| {
@@ -155,6 +157,7 @@ fn is_value(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use recording::{Kind, Notes, Request, Timestamp};
 
     use super::*;
@@ -259,13 +262,35 @@ mod tests {
         assert_eq!(paths.general("GET /admin"), None);
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Of few words and of many at each place, with what is odd in between.
+        #[test]
+        fn what_is_general_stays_so(
+            targets in prop::collection::vec("(/([a-c]|[g-z]{2}|[0-9a-f]{8}|.?)){0,4}(\\?a)?", 1..900),
+            any in ".*",
+        ) {
+            let (paths, _) = learnt(targets.iter().cloned());
+            prop_assert_eq!(paths.places, paths.root.places());
+            prop_assert_eq!(paths.general(&any).and_then(|it| paths.general(&it.text)), None);
+            for target in &targets {
+                let text = template::statement("GET", target.as_bytes()).text;
+                let general = paths.general(&text).map_or(text.clone(), |it| it.text);
+                prop_assert_eq!(paths.general(&general), None);
+                prop_assert_eq!(general.matches('/').count(), text.matches('/').count());
+            }
+        }
+    }
+
     #[test]
     fn places_are_bounded_and_counted() {
         let (paths, _) = learnt((0..5 * WORDS).map(|n| format!("/a/{}/b/c/d", name(n))));
-        // The root, the method, the empty word before the path, /a/{name}/b/c/d.
-        assert_eq!((paths.places, paths.root.count()), (8, 8));
-        let deep = "/a".repeat(400);
-        let (paths, _) = learnt([deep]);
-        assert!(paths.root.count() <= MAX_PLACES);
+        // The method, the empty word before the path, /a/{name}/b/c/d.
+        assert_eq!((paths.places, paths.root.places()), (7, 7));
+        let (mut paths, _) = learnt(["/a/b".to_owned()]);
+        paths.places = MAX_PLACES;
+        assert!(!paths.learn(&request("/a/c")));
+        assert_eq!(paths.root.places(), 4);
     }
 }
