@@ -41,8 +41,8 @@ pub struct Args {
     files: Vec<PathBuf>,
 
     /// Port of the server: 5432, 8080, or with the protocol's name http:8080. Without it, a port that
-    /// is not a protocol's own is told by the first bytes of each connection. May be given several
-    /// times.
+    /// is not a protocol's own is told by the first bytes of each connection, or its first whole
+    /// request where it was open. May be given several times.
     #[arg(short, long = "port", required = true, value_name = "[PROTOCOL:]PORT", value_parser = port)]
     ports: Vec<(u16, Option<&'static dyn Protocol>)>,
 

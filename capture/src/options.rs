@@ -85,7 +85,7 @@ impl Options {
         }
     }
 
-    /// Names of the protocols.
+    /// Names of the protocols that may be spoken.
     pub fn protocols(&self) -> Vec<String> {
         let names = self.ports.protocols();
         names.into_iter().map(str::to_owned).collect()

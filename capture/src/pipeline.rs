@@ -70,6 +70,10 @@ impl Sink for Writer {
 }
 
 fn describe(manifest: &mut Manifest, progress: &Progress) {
+    // Before anything is known they are those that may be spoken.
+    if progress.rows > 0 {
+        manifest.protocols = progress.protocols.iter().map(|it| it.to_string()).collect();
+    }
     manifest.ledger = progress.ledger.clone();
     manifest.servers = progress.servers.iter().copied().collect();
 }
@@ -88,6 +92,8 @@ pub struct Progress {
     pub held: u64,
     /// Time of the last packet.
     pub at: Timestamp,
+    /// Spoken in the sessions that are recorded.
+    pub protocols: BTreeSet<Arc<str>>,
     /// Endpoints captured from.
     pub servers: BTreeSet<SocketAddr>,
     /// What a person should be told, with the remedy.

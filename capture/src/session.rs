@@ -16,6 +16,9 @@ const STRANGERS: &str = "prepared before the capture";
 /// Sessions of a probe, this capture's or another's.
 const OWN_PROBE: &str = "own probe";
 
+/// The middle of something, on a port that several protocols may be spoken on.
+const UNTOLD: &str = "protocol not told";
+
 /// What sessions give: rows, and the accounts of what did not become one.
 #[derive(Debug)]
 pub struct Output {
@@ -80,12 +83,14 @@ impl Output {
 #[derive(Debug)]
 pub struct Session {
     spoken: Spoken,
-    /// Known when something came.
+    /// Known when something came that tells it.
     protocol: &'static str,
     client: SocketAddr,
     server: SocketAddr,
     opened_at: Timestamp,
     mid_stream: bool,
+    /// Something came before the protocol was told.
+    untold: bool,
     number: u64,
     decoding: Decoding,
     /// Bytes that the decoder took, to be counted as lost if it finds that they are not its.
@@ -103,7 +108,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum Decoding {
-    /// Nothing came yet: a decoder is made when something does.
+    /// Nothing came yet that tells the protocol: a decoder is made when something does.
     Waiting,
     Reading(Box<dyn Decoder>),
     /// Nothing more can be read; the decoder stays for the end of its session.
@@ -126,6 +131,7 @@ impl Session {
             server,
             opened_at,
             mid_stream,
+            untold: false,
             number: 0,
             decoding: Decoding::Waiting,
             taken: 0,
@@ -170,6 +176,7 @@ impl Session {
     pub fn close(&mut self, reason: &'static str, out: &mut Output) {
         let at = self.last_at;
         match &mut self.decoding {
+            Decoding::Waiting if self.untold => out.sessions.lose(UNTOLD, 1),
             Decoding::Waiting => out.sessions.lose("no data", 1),
             Decoding::Reading(decoder) | Decoding::Opaque(decoder, _) => {
                 let rows = out.rows.len();
@@ -228,9 +235,11 @@ impl Session {
         None
     }
 
-    /// What was told first; of a gap, nothing.
+    /// Makes the decoder, where the bytes tell which; those of a gap are not known.
     fn start(&mut self, from: Side, bytes: &[u8], out: &mut Output) {
-        let Some(protocol) = self.spoken.told_by(from, bytes) else {
+        let first = !self.mid_stream && !self.untold;
+        let Some(protocol) = self.spoken.told_by(from, bytes, first) else {
+            self.untold = true;
             return;
         };
         self.protocol = protocol.name();
@@ -246,7 +255,7 @@ impl Session {
         };
         let opening = Opening {
             at: self.opened_at,
-            mid_stream: self.mid_stream,
+            mid_stream: self.mid_stream || self.untold,
             info,
         };
         self.decoding = Decoding::Reading(protocol.decoder(opening, out.limits));
@@ -356,7 +365,10 @@ impl Delivery for Reading<'_> {
                 self.out.bytes.lose(reason, len);
                 self.out.stream.lose(reason, len);
             }
-            Decoding::Waiting => {}
+            Decoding::Waiting => {
+                self.out.bytes.lose(UNTOLD, len);
+                self.out.stream.lose(UNTOLD, len);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The thread that writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -22,11 +22,17 @@ pub struct Tally {
     /// Requests that are recorded without an answer, by reason.
     unanswered: BTreeMap<Arc<str>, u64>,
     too_large: u64,
+    protocols: BTreeSet<Arc<str>>,
 }
 
 impl Tally {
     /// `taken`: the row is among those to be written.
     pub fn count(&mut self, row: &Exchange, taken: bool) {
+        if let Some(info) = &row.info
+            && !self.protocols.contains(&info.protocol)
+        {
+            self.protocols.insert(Arc::clone(&info.protocol));
+        }
         match (row.kind, row.status) {
             (Kind::Open | Kind::Close | Kind::Prepare, _) => {}
             _ if !taken => self.too_large += 1,
@@ -37,23 +43,6 @@ impl Tally {
             _ => self.answered += 1,
         }
     }
-
-    fn enter(self, ledger: &mut Ledger, lost: Option<&str>) {
-        let requests = ledger.account_mut("requests");
-        requests.lose(TOO_LARGE, self.too_large);
-        match lost {
-            None => {
-                requests.kept += self.answered;
-                for (reason, count) in self.unanswered {
-                    requests.lose(&reason, count);
-                }
-            }
-            Some(reason) => {
-                let unanswered: u64 = self.unanswered.values().sum();
-                requests.lose(reason, self.answered + unanswered);
-            }
-        }
-    }
 }
 
 /// The writer's own state.
@@ -62,16 +51,36 @@ struct Written {
     parts: Vec<Progress>,
     rows: u64,
     over_limit: u64,
+    protocols: BTreeSet<Arc<str>>,
     /// Of requests: what became of them.
     ledger: Ledger,
 }
 
 impl Written {
+    fn enter(&mut self, tally: Tally, lost: Option<&str>) {
+        self.protocols.extend(tally.protocols);
+        let requests = self.ledger.account_mut("requests");
+        requests.lose(TOO_LARGE, tally.too_large);
+        match lost {
+            None => {
+                requests.kept += tally.answered;
+                for (reason, count) in tally.unanswered {
+                    requests.lose(&reason, count);
+                }
+            }
+            Some(reason) => {
+                let unanswered: u64 = tally.unanswered.values().sum();
+                requests.lose(reason, tally.answered + unanswered);
+            }
+        }
+    }
+
     fn progress(&self) -> Progress {
         let mut sum = Progress {
             ledger: self.ledger.clone(),
             rows: self.rows,
             over_limit: self.over_limit,
+            protocols: self.protocols.clone(),
             ..Progress::default()
         };
         for part in &self.parts {
@@ -118,7 +127,7 @@ pub fn write(
                     Some(OVER_LIMIT) => written.over_limit += count,
                     Some(_) => {}
                 }
-                tally.enter(&mut written.ledger, lost);
+                written.enter(tally, lost);
             }
             Ok(Message::Part(number, part)) => {
                 let parts = &mut written.parts;

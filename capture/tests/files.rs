@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use capture::{CaptureError, Source};
+use protocol::Protocol as _;
 use recording::{Kind, Recording, Timestamp};
 use support::*;
 use tempfile::TempDir;
@@ -344,6 +345,7 @@ fn files_one_after_the_other_into_a_recording() {
     assert!(summary.interrupted.is_none());
     assert!(summary.manifest.complete && summary.manifest.ledger.balanced());
     assert_eq!(summary.manifest.servers, ["10.0.0.2:5432".parse().unwrap()]);
+    assert_eq!(summary.manifest.protocols, [Scribe.name()]);
     let recording = Recording::open(&dir).unwrap();
     let kinds: Vec<Kind> = recording
         .rows()

@@ -76,9 +76,20 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// file's name in the home directory.
     fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)>;
 
+    /// Where statements have values in them that only many requests tell.
+    fn learner(&self) -> Option<Box<dyn Learner>> {
+        None
+    }
+
+    /// Is it an option of a comparison, for [`Terms::options`], and can it have the value? The error
+    /// says what is wrong.
+    fn check_term(&self, _name: &str, _value: &str) -> Result<(), &'static str> {
+        Err("the protocol has no such option")
+    }
+
     /// How `observed` differs from `expected`; empty where it does not. Both are of the same
     /// request and answered; what one of them lacks is the caller's to tell.
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference>;
+    fn compare(&self, expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference>;
 
     /// The request as a person would want to read it.
     fn show_request(&self, exchange: &Exchange) -> Shown;
@@ -385,6 +396,26 @@ pub enum DriverError {
     Violation { what: String, offset: u64 },
     #[error("{0}")]
     Unsupported(&'static str),
+}
+
+/// Learns from many requests what in their statements is a value, though nothing in a single one
+/// tells it. The same requests in the same order teach the same; memory is bounded.
+pub trait Learner: fmt::Debug {
+    /// Takes a request into account. Are statements that came before told otherwise by now?
+    fn learn(&mut self, row: &Exchange) -> bool;
+
+    /// A statement without the values that were learnt; `None` where it stays as it is.
+    fn general(&self, text: &str) -> Option<Statement>;
+}
+
+/// On which two sides are compared.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// The protocol's own options, as the user named them.
+    pub options: Vec<(Arc<str>, Arc<str>)>,
+    /// Whose responses they are, by URL; `None` for those of a recording.
+    pub expected_target: Option<Arc<str>>,
+    pub observed_target: Option<Arc<str>>,
 }
 
 /// One way in which two responses differ.

@@ -21,7 +21,7 @@ pub struct Exchange {
     pub request: Request,
     pub status: Status,
     /// Why the status is `Unanswered` or `Skipped`, or how the session ended. A name that the ledger
-    /// uses too.
+    /// uses too. Of an answered request: what is odd in its form or its answer's.
     pub reason: Option<Arc<str>>,
     pub response: Option<Response>,
     pub notes: Notes,
@@ -157,8 +157,16 @@ impl Pacing {
 impl Exchange {
     /// Last byte received minus first byte sent. `None` without a response.
     pub fn service_ns(&self) -> Option<u64> {
-        let sent_at = self.pacing.map_or(self.started_at, |pacing| pacing.sent_at);
-        Some(self.response.as_ref()?.last_byte_at.since(sent_at))
+        Some(self.response.as_ref()?.last_byte_at.since(self.sent_at()))
+    }
+
+    /// First byte received minus first byte sent. `None` without a response.
+    pub fn first_byte_ns(&self) -> Option<u64> {
+        Some(self.response.as_ref()?.first_byte_at.since(self.sent_at()))
+    }
+
+    fn sent_at(&self) -> Timestamp {
+        self.pacing.map_or(self.started_at, |pacing| pacing.sent_at)
     }
 
     /// Last byte received minus *intended* send time. In a recording the same as

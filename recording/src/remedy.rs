@@ -11,6 +11,7 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "not written" => "make room on the disk, and capture again",
         "encrypted (TLS)" => "capture where it is plain: behind what ends TLS",
         "prepared before the capture" => "let --probe ask the server",
+        "protocol not told" => "say what is spoken there: -p PROTOCOL:PORT",
         _ => return None,
     })
 }

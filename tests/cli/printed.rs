@@ -111,6 +111,11 @@ fn errors_say_what_to_do() {
             2,
             &["compare", case, case, "--fail-on", "p42 > 1"],
         ),
+        (
+            "no_such_term",
+            1,
+            &["compare", case, case, "--ignore-header", "X-Build"],
+        ),
         ("no_plan", 1, &["run", "{here}/plan.toml"]),
     ];
     let printed: Vec<String> = commands

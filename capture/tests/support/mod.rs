@@ -12,6 +12,7 @@ use std::time::Instant;
 use capture::{Options, Ports, Progress, Sink, Source};
 use protocol::{
     Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown, Side,
+    Terms,
 };
 use recording::{Batch, Exchange, Kind, Notes, Request, Status, StoreError, Timestamp};
 
@@ -71,7 +72,7 @@ impl Protocol for Scribe {
         None
     }
 
-    fn compare(&self, _: &Exchange, _: &Exchange) -> Vec<Difference> {
+    fn compare(&self, _: &Exchange, _: &Exchange, _: &Terms) -> Vec<Difference> {
         Vec::new()
     }
 

@@ -25,6 +25,7 @@ use self::activity::Activity;
 use self::driver::{PASSWORD_FILE, PASSWORD_VARIABLE, PostgresDriver};
 use crate::{
     Answer, Decoder, Difference, Driver, Inquiry, Limits, Login, Opening, Probe, Protocol, Shown,
+    Terms,
 };
 
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Protocol for Postgres {
         Some((PASSWORD_VARIABLE, "PGPASSFILE", PASSWORD_FILE))
     }
 
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+    fn compare(&self, expected: &Exchange, observed: &Exchange, _: &Terms) -> Vec<Difference> {
         compare::compare(expected, observed)
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     Answer, Decoder, Difference, Driver, DriverError, DriverEvent, Limits, Login, Opening, Probe,
-    Protocol, Shown,
+    Protocol, Shown, Terms,
 };
 use recording::{
     Exchange, Kind, Notes, Request, Response, SessionInfo, Status, Timestamp, Transaction,
@@ -72,7 +72,7 @@ impl Protocol for Lines {
         Some(("LINESPASSWORD", "LINESPASSFILE", ".linespass"))
     }
 
-    fn compare(&self, _: &Exchange, _: &Exchange) -> Vec<Difference> {
+    fn compare(&self, _: &Exchange, _: &Exchange, _: &Terms) -> Vec<Difference> {
         Vec::new()
     }
 
