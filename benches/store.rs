@@ -98,7 +98,7 @@ fn write(dir: &Path, rows: Vec<Exchange>) {
     let manifest = Manifest::new(ContentKind::Recording, Timestamp(START));
     let mut writer = Writer::create(dir, manifest, WriterOptions::default()).expect("created");
     for row in rows {
-        writer.push(row).expect("pushed");
+        writer.push(&row).expect("pushed");
     }
     writer.finish().expect("finished");
 }

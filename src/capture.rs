@@ -6,19 +6,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::capture::{
-    Assumed, CaptureError, Only, Options, Ports, Progress, Sample, Source, Unprivileged,
+    Assumed, Budget, CaptureError, Only, Options, Ports, Probe, Progress, Sample, Source,
+    Unprivileged,
 };
 use anyhow::{Context, Result, anyhow, bail};
+use bytesize::ByteSize;
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::Protocol;
 use recording::{Ledger, StoreError};
+use replay::{Target, TlsMode};
 
 use crate::{Exit, interrupt};
 
-const MIN_SEGMENT: u64 = 64 << 10;
-/// Readers take no segment of more than 1 GiB, and the last batch may be large.
-const MAX_SEGMENT: u64 = 512 << 20;
+const MIN_SEGMENT: usize = 64 << 10;
 const MIN_DISK: u64 = 1 << 20;
 
 /// Record traffic from the wire, or from a capture file.
@@ -40,8 +41,8 @@ pub struct Args {
     files: Vec<PathBuf>,
 
     /// Port of the server: 5432, 8080, or with the protocol's name http:8080. Without it, a port that
-    /// is not a protocol's own is told by the first bytes of each connection. May be given several
-    /// times.
+    /// is not a protocol's own is told by the first bytes of each connection, or its first whole
+    /// request where it was open. May be given several times.
     #[arg(short, long = "port", required = true, value_name = "[PROTOCOL:]PORT", value_parser = port)]
     ports: Vec<(u16, Option<&'static dyn Protocol>)>,
 
@@ -72,6 +73,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     assume_database: Option<String>,
 
+    /// Ask this server whose sessions those are that were open before, and what they execute by the
+    /// name of a statement that they had prepared: postgresql://user@127.0.0.1/postgres. One
+    /// connection without TLS reads pg_stat_activity, once a second while something is not known. A
+    /// user with pg_read_all_stats sees all sessions. The password may be in PGPASSWORD or ~/.pgpass.
+    #[arg(long, requires = "interfaces", value_name = "URL")]
+    probe: Option<String>,
+
     /// Stop after this time, such as 30m or 24h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
     duration: Option<Duration>,
@@ -80,10 +88,15 @@ pub struct Args {
     #[arg(long, default_value = "64KiB", value_parser = crate::units::size, value_name = "SIZE")]
     body_limit: u64,
 
-    /// Bytes in memory after which a segment is sealed and the next begun: more is a little smaller on
-    /// disk, and takes twice as much memory.
-    #[arg(long, default_value = "32MiB", value_parser = crate::units::size, value_name = "SIZE")]
-    rotate_size: u64,
+    /// What the capture may hold in memory, beside --buffer-size. Where that is not enough, packets
+    /// are counted and passed over, and connections ended, the quietest first; production never waits.
+    #[arg(long, default_value = "256MiB", value_parser = crate::units::size, value_name = "SIZE")]
+    max_memory: u64,
+
+    /// How large a segment may become before it is sealed as Parquet and the next begun; 32MiB where
+    /// --max-memory allows it. More is a little smaller on disk.
+    #[arg(long, value_parser = crate::units::size, value_name = "SIZE")]
+    rotate_size: Option<u64>,
 
     /// Seal segments also after this time, such as 1h.
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
@@ -156,6 +169,27 @@ fn ports(told: &[(u16, Option<&'static dyn Protocol>)]) -> Ports {
     }))
 }
 
+fn probe(url: &str) -> Result<Probe> {
+    let mut target = Target::parse(url, protocol::registry()).context("--probe")?;
+    if !matches!(target.tls, TlsMode::Disable | TlsMode::Prefer) {
+        bail!(
+            "--probe asks without TLS: say sslmode=disable, and ask over a network to be trusted"
+        );
+    }
+    if target.login.user.is_none() {
+        bail!("--probe: name the user in the URL");
+    }
+    for warning in target.find_password(&|name| std::env::var(name).ok()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Probe {
+        protocol: target.protocol,
+        login: target.login_for(None, false),
+        port: target.port,
+        host: target.host,
+    })
+}
+
 pub fn run(args: Args) -> Result<Exit> {
     ::capture::harden()?;
     let interfaces = args.interfaces.into_iter().map(Source::Interface);
@@ -164,7 +198,19 @@ pub fn run(args: Args) -> Result<Exit> {
         file => Source::File(file),
     });
     let mut options = Options::new(interfaces.chain(files).collect(), ports(&args.ports));
+    options.memory = usize::try_from(args.max_memory).unwrap_or(usize::MAX);
+    if options.memory < Budget::LEAST {
+        bail!("--max-memory must be 64MiB or more");
+    }
+    let budget = Budget::of(options.memory, options.workers);
+    options.limits.request = options.limits.request.min(budget.largest_row());
     options.limits.body = usize::try_from(args.body_limit).unwrap_or(usize::MAX);
+    if options.limits.body > budget.largest_row() {
+        bail!(
+            "--body-limit must be at most {} with this --max-memory",
+            ByteSize(budget.largest_row() as u64)
+        );
+    }
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()
         .filter(|size| i32::try_from(*size).is_ok())
@@ -178,16 +224,27 @@ pub fn run(args: Args) -> Result<Exit> {
         user: args.assume_user.map(Into::into),
         database: args.assume_database.map(Into::into),
     };
+    options.probe = args.probe.as_deref().map(probe).transpose()?;
+    if let Some(probe) = &options.probe
+        && options.ports.get(probe.port).is_none()
+    {
+        bail!("--probe asks port {}, which is not captured", probe.port);
+    }
     options.live.filter = args.filter;
     options.live.snaplen = u32::try_from(args.snaplen)
         .ok()
         .filter(|size| (1..=262_144).contains(size))
         .context("--snaplen must be from 1 to 256KiB")?;
     options.duration = args.duration;
-    if !(MIN_SEGMENT..=MAX_SEGMENT).contains(&args.rotate_size) {
-        bail!("--rotate-size must be from 64KiB to 512MiB");
-    }
-    options.writer.rotate_bytes = usize::try_from(args.rotate_size)?;
+    let largest = budget.largest_segment();
+    options.writer.rotate_bytes = match args.rotate_size.map(usize::try_from).transpose()? {
+        None => largest,
+        Some(size) if (MIN_SEGMENT..=largest).contains(&size) => size,
+        Some(_) => bail!(
+            "--rotate-size must be from 64KiB to {} with this --max-memory",
+            ByteSize(largest as u64)
+        ),
+    };
     options.writer.rotate_after = args.rotate_every;
     if args.max_disk.is_some_and(|size| size < MIN_DISK) {
         bail!("--max-disk must be 1MiB or more");

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use analyze::{Comparison, Gate, Outcome, report};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use recording::{Ledger, Recording};
+use serde::Deserialize;
 
+use crate::manner::HTTP;
 use crate::{Exit, print};
 
 /// Compare two runs of one recording, or a recording with a run of it.
@@ -39,10 +42,50 @@ pub struct Args {
     /// When the comparison fails: see the end of this help.
     #[arg(long, value_name = "EXPR", default_value = Gate::DEFAULT)]
     fail_on: Gate,
+
+    #[command(flatten)]
+    terms: Terms,
+}
+
+/// What is compared: the same words on the command line and in a plan.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Terms {
+    /// Compare a header that is ignored by default, such as ETag. May be given several times.
+    #[arg(long, value_name = "NAME", help_heading = HTTP)]
+    compare_header: Vec<String>,
+
+    /// Ignore a header. May be given several times.
+    #[arg(long, value_name = "NAME", help_heading = HTTP)]
+    ignore_header: Vec<String>,
+}
+
+impl Terms {
+    /// As options that one of the recording's protocols knows.
+    pub fn options(&self, recording: &Recording) -> Result<Vec<(Arc<str>, Arc<str>)>> {
+        let mut options = Vec::new();
+        for (name, values) in [
+            ("compare-header", &self.compare_header),
+            ("ignore-header", &self.ignore_header),
+        ] {
+            for value in values {
+                let names = recording.manifest().protocols.iter();
+                let protocols = names.filter_map(|name| protocol::by_name(name));
+                let mut checked = protocols.map(|protocol| protocol.check_term(name, value));
+                let first = checked.next().unwrap_or(Ok(()));
+                if let Err(why) = checked.fold(first, Result::or) {
+                    bail!("what was recorded can't be compared with --{name} {value:?}: {why}");
+                }
+                options.push((Arc::from(name), Arc::from(value.as_str())));
+            }
+        }
+        Ok(options)
+    }
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let comparison = compare(&args.old, &args.new, args.noise.as_deref(), args.fail_on)?;
+    let noise = args.noise.as_deref();
+    let comparison = compare(&args.old, &args.new, noise, args.fail_on, &args.terms)?;
     let json_to_stdout = args.json.as_deref() == Some(Path::new("-"));
     if let Some(file) = args.html {
         write(&file, &report::html(&comparison))?;
@@ -61,13 +104,20 @@ pub fn run(args: Args) -> Result<Exit> {
     Ok(exit(&comparison))
 }
 
-pub fn compare(old: &Path, new: &Path, noise: Option<&Path>, gate: Gate) -> Result<Comparison> {
+pub fn compare(
+    old: &Path,
+    new: &Path,
+    noise: Option<&Path>,
+    gate: Gate,
+    terms: &Terms,
+) -> Result<Comparison> {
     let old = Recording::open(old)?;
     let new = Recording::open(new)?;
     let noise = noise.map(Recording::open).transpose()?;
     let options = analyze::Options {
         gate,
         capture: captured(&new),
+        terms: terms.options(&old)?,
     };
     Ok(analyze::compare(&old, &new, noise.as_ref(), &options)?)
 }

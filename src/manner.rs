@@ -65,7 +65,7 @@ pub struct Manner {
     keep_host: bool,
 }
 
-const HTTP: &str = "HTTP options";
+pub const HTTP: &str = "HTTP options";
 
 impl Manner {
     pub fn options(&self, target: &str) -> Result<Options> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::compare::Terms;
 use crate::manner::Manner;
 
 /// `plan.toml`. Paths in it are relative to the folder that it stands in.
@@ -19,6 +20,8 @@ pub struct Plan {
     pub new: Side,
     #[serde(default)]
     pub replay: Manner,
+    #[serde(default)]
+    pub compare: Terms,
     #[serde(default)]
     pub gate: Gate,
 }
@@ -72,6 +75,8 @@ mod tests {
             restore = "./restore.sh"
             [replay]
             speed = 2.0
+            [compare]
+            compare-header = ["ETag"]
             [gate]
             fail-on = "differences > 0"
         "#;

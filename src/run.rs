@@ -37,6 +37,9 @@ use crate::{Exit, compare, interrupt, print, replay};
   speed = 1.0                          # or: asap = true; other options of rehearsal replay
                                        # by their names: allow-writes = true, path = [\"/api\"]
 
+  [compare]                            # optional: options of rehearsal compare by their names
+  ignore-header = [\"X-Build\"]
+
   [gate]                               # optional
   fail-on = \"differences > 0\"          # see rehearsal compare --help
 
@@ -63,6 +66,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let old = plan.replay.options(&plan.old.target)?;
     let new = plan.replay.options(&plan.new.target)?;
     let recording = Recording::open(&plan.recording)?;
+    plan.compare.options(&recording)?;
     fs::create_dir(&plan.output).with_context(|| {
         format!(
             "failed to make the output folder {}: name one that does not exist yet",
@@ -86,7 +90,8 @@ pub fn run(args: Args) -> Result<Exit> {
     )?;
     rehearsal.step("new version", &plan.new, &new, new_run)?;
 
-    let comparison = compare::compare(old_run, new_run, Some(noise_run), gate)?;
+    let noise_run = Some(noise_run.as_path());
+    let comparison = compare::compare(old_run, new_run, noise_run, gate, &plan.compare)?;
     let html = plan.output.join("report.html");
     compare::write(&html, &report::html(&comparison))?;
     let json = plan.output.join("report.json");

@@ -1,16 +1,20 @@
+mod pair;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use protocol::{Difference, DifferenceKind, Protocol};
+use protocol::{Mender, Protocol, Terms};
 use recording::{ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::differences::{Differences, Differing, Group, NoiseGroup, status};
+use self::pair::{Pair, not_comparable, pair};
+use crate::differences::{Differences, Differing, Group, NoiseGroup};
 use crate::error::{AnalyzeError, Which};
 use crate::gate::{Gate, Limit, Metric, Scope, Stat};
 use crate::join::{Join, Joined, Rows};
+use crate::learnt::Learnt;
 use crate::samples::{Samples, Summary};
-use crate::table::{Subject, count, reason};
+use crate::table::{Subject, Table, count, reason};
 use crate::times::{Latency, Times};
 use crate::trust::{self, Issue};
 use crate::verdict::{self, Verdict};
@@ -21,6 +25,8 @@ pub struct Options {
     pub gate: Gate,
     /// The ledger of the recording behind the runs, where it is at hand: what capture lost.
     pub capture: Option<Ledger>,
+    /// The protocol's own options; see [`Terms::options`].
+    pub terms: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// What is known of a recording or a run apart from its rows.
@@ -50,6 +56,8 @@ pub struct Comparison {
     /// Of this structure; 1.
     pub format: u32,
     pub verdict: Verdict,
+    /// What the user wanted to be compared otherwise: `ignore-header x-build`.
+    pub terms: Vec<String>,
     /// What makes the comparison less to be trusted.
     pub trust: Vec<Issue>,
     pub old: Side,
@@ -141,7 +149,9 @@ pub fn compare(
     noise: Option<&Recording>,
     options: &Options,
 ) -> Result<Comparison, AnalyzeError> {
-    let mut comparer = Comparer::new(&About::of(old), protocol::by_name);
+    let sides = [&About::of(old), &About::of(new)];
+    let noise_side = noise.map(About::of);
+    let mut comparer = Comparer::new(sides, noise_side.as_ref(), options, protocol::by_name);
     let noise_rows = noise.map(|noise| rows(Which::Noise, noise)).transpose()?;
     let join = Join::new(rows(Which::Old, old)?, rows(Which::New, new)?, noise_rows);
     comparer.read(join)?;
@@ -156,9 +166,12 @@ pub fn compare(
 
 fn rows(which: Which, recording: &Recording) -> Result<Rows<'static>, AnalyzeError> {
     let rows = recording.rows().map_err(AnalyzeError::reading(which))?;
-    Ok(Box::new(
-        rows.map(move |row| row.map_err(AnalyzeError::reading(which))),
-    ))
+    let mut mender = Mender::default();
+    Ok(Box::new(rows.map(move |row| {
+        let mut row = row.map_err(AnalyzeError::reading(which))?;
+        mender.mend(&mut row);
+        Ok(row)
+    })))
 }
 
 impl About {
@@ -191,30 +204,15 @@ impl About {
     }
 }
 
-/// Requests whose bytes or whose meaning were not known to the recording.
-const REQUEST_UNKNOWN: [(Notes, &str); 4] = [
-    (Notes::ENCRYPTED, "encrypted"),
-    (Notes::REQUEST_GAP, "gap in the request"),
-    (Notes::REQUEST_CUT, "request over the cap"),
-    (Notes::UNKNOWN_STATEMENT, "prepared before capture began"),
-];
-
-/// Recorded answers that are not whole. Two runs have answers of their own.
-const ANSWER_UNKNOWN: [(Notes, &str); 2] = [
-    (Notes::RESPONSE_GAP, "gap in the response"),
-    (Notes::VIOLATION, "protocol violation"),
-];
-
-/// Why a request was not answered, though not for anything that the target did.
-const NOT_THE_TARGET: [&str; 2] = ["interrupted", "client left before the answer"];
-
-/// Statements whose requests are counted one by one; of later ones only the differences are.
-const SUBJECTS: usize = 100_000;
+/// Statements whose requests are counted apart; of the rarer ones only the differences are.
+const SUBJECTS: usize = 20_000;
 
 struct Comparer {
     protocols: fn(&str) -> Option<&'static dyn Protocol>,
     /// The one of sessions whose opening is not there.
     default: Option<&'static dyn Protocol>,
+    /// Of NEW and of the noise run, beside OLD.
+    terms: [Terms; 2],
     sessions: HashMap<u64, Session>,
     old_is_run: bool,
     first: Option<Timestamp>,
@@ -225,8 +223,9 @@ struct Comparer {
     requests: Counts,
     logins: Counts,
     differences: Differences,
-    compared: HashMap<Subject, u64>,
+    compared: Table<u64>,
     times: Times,
+    learnt: Learnt,
 }
 
 #[derive(Clone, Copy)]
@@ -241,19 +240,23 @@ struct Gathered {
     lateness: Option<Samples>,
 }
 
-/// What one side's answer is worth beside OLD's.
-enum Pair {
-    Compared(Vec<Difference>),
-    Missing(Difference),
-    Consequence(Arc<str>),
-    NotComparable(String),
-}
-
 impl Comparer {
-    fn new(old: &About, protocols: fn(&str) -> Option<&'static dyn Protocol>) -> Comparer {
+    fn new(
+        [old, new]: [&About; 2],
+        noise: Option<&About>,
+        options: &Options,
+        protocols: fn(&str) -> Option<&'static dyn Protocol>,
+    ) -> Comparer {
+        let target = |about: &About| about.is_run.then(|| Arc::from(about.source.as_str()));
+        let terms = [Some(new), noise].map(|observed| Terms {
+            options: options.terms.clone(),
+            expected_target: target(old),
+            observed_target: observed.and_then(target),
+        });
         Comparer {
             protocols,
             default: old.protocols.first().and_then(|name| protocols(name)),
+            terms,
             sessions: HashMap::new(),
             old_is_run: old.is_run,
             first: None,
@@ -264,13 +267,26 @@ impl Comparer {
             requests: Counts::default(),
             logins: Counts::default(),
             differences: Differences::default(),
-            compared: HashMap::new(),
+            compared: Table::new(SUBJECTS),
             times: Times::new(),
+            learnt: Learnt::new(old.protocols.iter().filter_map(|name| protocols(name))),
         }
     }
 
     fn add(&mut self, joined: Joined) -> Result<(), AnalyzeError> {
-        let Joined { old, new, noise } = joined;
+        let Joined {
+            mut old,
+            new,
+            noise,
+        } = joined;
+        if let Some(old) = &mut old
+            && old.kind == Kind::Request
+            && self.learnt.name(old)
+        {
+            self.times.rename(&self.learnt);
+            self.compared.rename(&self.learnt);
+            self.differences.rename(&self.learnt);
+        }
         let Some(row) = old.as_ref().or(new.as_ref()).or(noise.as_ref()) else {
             return Ok(());
         };
@@ -279,7 +295,7 @@ impl Comparer {
         match row.kind {
             Kind::Open => self.open(row)?,
             Kind::Request => {}
-            Kind::Cancel => return Ok(()),
+            Kind::Cancel | Kind::Prepare => return Ok(()),
             Kind::Close => {
                 self.sessions.remove(&row.session);
                 return Ok(());
@@ -312,13 +328,17 @@ impl Comparer {
             }
         };
         counts.matched += 1;
+        let [new_terms, noise_terms] = &self.terms;
         let mid_stream = session.is_some_and(|session| session.mid_stream);
         let unknown = not_comparable(&old, self.old_is_run, mid_stream);
         let paired = match unknown {
             Some(reason) => Pair::NotComparable(reason.to_owned()),
-            None => pair(&old, &new, protocol),
+            None => pair(&old, &new, protocol, new_terms),
         };
-        let noisy = match noise.as_ref().map(|noise| pair(&old, noise, protocol)) {
+        let noisy = noise
+            .as_ref()
+            .map(|it| pair(&old, it, protocol, noise_terms));
+        let noisy = match noisy {
             Some(Pair::Compared(differences)) => differences,
             Some(Pair::Missing(difference)) => vec![difference],
             _ => Vec::new(),
@@ -342,7 +362,7 @@ impl Comparer {
         if both && old.kind == Kind::Request {
             self.times.add(&old, &new, noise.as_ref());
         }
-        count_subject(&mut self.compared, Subject::of(&old));
+        *self.compared.entry(&old) += 1;
         if fresh.is_empty() && noisy.is_empty() {
             counts.equal += u64::from(both);
             return Ok(());
@@ -395,13 +415,23 @@ impl Comparer {
     ) -> Comparison {
         let first = self.first.unwrap_or_default();
         let seconds = self.last.since(first) as f64 / 1e9;
+        let (compared, ..) = self.compared.finish();
+        let compared: HashMap<Subject, u64> = compared
+            .into_iter()
+            .map(|(subject, _, count)| (subject, count))
+            .collect();
         let grouped = self
             .differences
-            .finish(|subject| self.compared.get(&subject).copied().unwrap_or_default());
+            .finish(|subject| compared.get(&subject).copied().unwrap_or_default());
         let (latency, read) = self.times.finish(seconds, &bars(&options.gate));
         let mut comparison = Comparison {
             format: 1,
             verdict: Verdict::default(),
+            terms: options
+                .terms
+                .iter()
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect(),
             trust: Vec::new(),
             old: self.old.finish(old),
             new: self.new.finish(new),
@@ -422,14 +452,6 @@ impl Comparer {
         comparison.trust = trust::issues(&comparison, options.capture.as_ref());
         comparison.verdict = verdict::decide(&options.gate, &comparison, &read);
         comparison
-    }
-}
-
-fn count_subject(counts: &mut HashMap<Subject, u64>, subject: Subject) {
-    if let Some(count) = counts.get_mut(&subject) {
-        *count += 1;
-    } else if counts.len() < SUBJECTS {
-        counts.insert(subject, 1);
     }
 }
 
@@ -486,76 +508,6 @@ impl Gathered {
         self.side.lateness = self.lateness.map(|lateness| lateness.summary());
         self.side
     }
-}
-
-fn answered(row: &Exchange) -> bool {
-    matches!(row.status, Status::Ok | Status::Error)
-}
-
-/// Why nothing can be asked of the request. A run's rows have the notes of what was recorded.
-fn not_comparable(old: &Exchange, old_is_run: bool, mid_stream: bool) -> Option<&'static str> {
-    let noted = |notes: &[(Notes, &'static str)]| {
-        let found = notes.iter().find(|(note, _)| old.notes.contains(*note));
-        found.map(|(_, name)| *name)
-    };
-    noted(&REQUEST_UNKNOWN).or_else(|| match old_is_run {
-        true => None,
-        // What was set before in the session is not known to the run.
-        false if mid_stream => Some("session met mid-stream"),
-        false => noted(&ANSWER_UNKNOWN),
-    })
-}
-
-fn pair(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>) -> Pair {
-    match (answered(old), answered(new)) {
-        (true, true) => compare_answers(old, new, protocol),
-        (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
-        (false, true) => Pair::NotComparable(format!("OLD {}", status(old))),
-        (true, false) => {
-            let reason = reason(new);
-            let consequence =
-                *reason == *"transaction failed" || reason.starts_with("session lost");
-            match new.status {
-                Status::Skipped if consequence => Pair::Consequence(reason),
-                Status::Skipped => Pair::NotComparable(format!("NEW {}", status(new))),
-                _ if NOT_THE_TARGET.contains(&&*reason) => {
-                    Pair::NotComparable(format!("NEW {}", status(new)))
-                }
-                _ => Pair::Missing(Difference {
-                    kind: DifferenceKind::Missing,
-                    place: String::new(),
-                    expected: status(old),
-                    observed: status(new),
-                }),
-            }
-        }
-    }
-}
-
-fn compare_answers(old: &Exchange, new: &Exchange, protocol: Option<&dyn Protocol>) -> Pair {
-    match (old.kind, protocol) {
-        (Kind::Request, Some(protocol)) => Pair::Compared(protocol.compare(old, new)),
-        (Kind::Request, None) => Pair::NotComparable("protocol of the session unknown".to_owned()),
-        // What a server says of itself when it greets differs by version and means no harm.
-        _ => Pair::Compared(login_difference(old, new).into_iter().collect()),
-    }
-}
-
-fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
-    let kind = match (old.status, new.status) {
-        (Status::Ok, Status::Error) => DifferenceKind::NewError,
-        (Status::Error, Status::Ok) => DifferenceKind::VanishedError,
-        (Status::Error, Status::Error) if status(old) != status(new) => {
-            DifferenceKind::DifferentError
-        }
-        _ => return None,
-    };
-    Some(Difference {
-        kind,
-        place: String::new(),
-        expected: status(old),
-        observed: status(new),
-    })
 }
 
 #[cfg(test)]

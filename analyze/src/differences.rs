@@ -4,6 +4,7 @@ use protocol::{Answer, Difference, DifferenceKind, Protocol};
 use recording::{Exchange, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::learnt::Learnt;
 use crate::table::{Named, Subject, cap, count, reason};
 
 /// Groups, and sets of places in a group, that are told apart.
@@ -187,6 +188,20 @@ impl Differences {
         }))
     }
 
+    /// Takes together the groups of statements that have the same name by now.
+    pub fn rename(&mut self, learnt: &Learnt) {
+        let mut all: Vec<_> = self.groups.drain().collect();
+        // Of more places or examples than are kept, the same ones go each time.
+        all.sort_by_key(|(key, _)| *key);
+        for ((subject, kind), gathered) in all {
+            let renamed = learnt.renamed(subject, &gathered.named);
+            let (subject, named) = renamed.unwrap_or((subject, gathered.named.clone()));
+            let group = self.groups.entry((subject, kind)).or_default();
+            group.named = named;
+            group.absorb(gathered);
+        }
+    }
+
     /// `compared` tells how many requests of a subject were compared.
     pub fn finish(self, compared: impl Fn(Subject) -> u64) -> Grouped {
         let mut out = Grouped {
@@ -218,6 +233,20 @@ impl Differences {
     }
 }
 
+impl Set {
+    fn absorb(&mut self, other: Set) {
+        if self.count == 0 || other.first_at < self.first_at {
+            self.first_at = other.first_at;
+        }
+        self.last_at = std::mem::take(&mut self.last_at).max(other.last_at);
+        self.count += other.count;
+        self.examples.extend(other.examples);
+        self.examples
+            .sort_by(|a, b| (&a.at, a.session, a.seq).cmp(&(&b.at, b.session, b.seq)));
+        self.examples.truncate(EXAMPLES);
+    }
+}
+
 impl Gathered {
     fn add(
         &mut self,
@@ -233,22 +262,44 @@ impl Gathered {
             self.same_request += 1;
             return;
         }
-        let left = if self.sets.len() < PLACES || self.sets.contains_key(&left) {
-            left
-        } else {
-            BTreeSet::from(["other places".to_owned()])
-        };
-        let set = self.sets.entry(left).or_default();
+        let may_show = self.examples < EXAMPLES_READ;
+        let set = self.set(left);
         let at = differing.old.started_at.to_string();
         if set.count == 0 {
             set.first_at.clone_from(&at);
         }
         set.count += 1;
         set.last_at = at;
-        if set.examples.len() < EXAMPLES && self.examples < EXAMPLES_READ {
+        if set.examples.len() < EXAMPLES && may_show {
             set.examples.push(example(kind, differing));
             self.examples += 1;
         }
+    }
+
+    fn absorb(&mut self, other: Gathered) {
+        for (places, set) in other.sets {
+            self.set(places).absorb(set);
+        }
+        for (mine, theirs) in [(&mut self.raw, other.raw), (&mut self.noise, other.noise)] {
+            for (place, times) in theirs {
+                if mine.len() < PLACES || mine.contains_key(&place) {
+                    *mine.entry(place).or_default() += times;
+                }
+            }
+        }
+        self.examples += other.examples;
+        self.same_request += other.same_request;
+        self.noisy_requests += other.noisy_requests;
+        self.noise_example = self.noise_example.take().or(other.noise_example);
+    }
+
+    fn set(&mut self, places: BTreeSet<String>) -> &mut Set {
+        let places = if self.sets.len() < PLACES || self.sets.contains_key(&places) {
+            places
+        } else {
+            BTreeSet::from(["other places".to_owned()])
+        };
+        self.sets.entry(places).or_default()
     }
 
     fn finish(self, kind: DifferenceKind, compared: u64) -> (Group, NoiseGroup) {

@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use protocol::Mender;
 use recording::{
     ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, StoreError, Timestamp,
 };
 use serde::Serialize;
 
-use crate::samples::{Samples, Summary};
+use crate::learnt::Learnt;
+use crate::samples::{Mean, Samples, Summary};
 use crate::table::{Named, Table, Tally, count, reason};
 
 /// Fingerprints that are told apart; the least called beyond are counted together.
@@ -37,13 +39,17 @@ pub struct Inspection {
     pub encrypted_sessions: u64,
     /// Sessions whose bytes broke the protocol's rules.
     pub protocol_violations: u64,
+    /// Answered requests by what is odd in their form, or in their answer's.
+    pub oddities: BTreeMap<String, u64>,
     /// Rows by what a reader should know of them.
     pub notes: BTreeMap<String, u64>,
     pub ledger: Ledger,
     /// What of the directory could not be read.
     pub left_out: Vec<String>,
     pub rates: Rates,
+    /// Time to the last byte of the answers, and to their first.
     pub latency: Summary,
+    pub first_byte: Summary,
     pub top_by_calls: Vec<Fingerprint>,
     pub top_by_time: Vec<Fingerprint>,
     pub fingerprints: Fingerprints,
@@ -91,6 +97,7 @@ pub struct Fingerprint {
     pub rows: u64,
     pub errors: u64,
     pub time: Summary,
+    pub first_byte_mean_ns: Option<u64>,
 }
 
 /// How many fingerprints there were.
@@ -131,6 +138,7 @@ struct Calls {
     rows: u64,
     errors: u64,
     times: Samples,
+    first_byte: Mean,
 }
 
 impl Default for Calls {
@@ -140,6 +148,7 @@ impl Default for Calls {
             rows: 0,
             errors: 0,
             times: Samples::coarse(),
+            first_byte: Mean::default(),
         }
     }
 }
@@ -154,6 +163,7 @@ impl Tally for Calls {
         self.rows += other.rows;
         self.errors += other.errors;
         self.times.absorb(&other.times);
+        self.first_byte.absorb(other.first_byte);
     }
 }
 
@@ -186,7 +196,9 @@ impl Totals {
 /// Sums up a recording or a run. Reads it once, in bounded memory.
 pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
     let manifest = recording.manifest();
-    let counted = inspect_rows(recording.rows()?)?;
+    let names = manifest.protocols.iter();
+    let learnt = Learnt::new(names.filter_map(|name| protocol::by_name(name)));
+    let counted = inspect_rows(recording.rows()?, learnt)?;
     Ok(Inspection {
         id: manifest.id.clone(),
         kind: match manifest.kind {
@@ -210,10 +222,16 @@ pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
 }
 
 /// What is not in the rows (the manifest's part) is left empty.
-fn inspect_rows<E>(rows: impl Iterator<Item = Result<Exchange, E>>) -> Result<Inspection, E> {
-    let mut counter = Counter::new();
+fn inspect_rows<E>(
+    rows: impl Iterator<Item = Result<Exchange, E>>,
+    learnt: Learnt,
+) -> Result<Inspection, E> {
+    let mut counter = Counter::new(learnt);
+    let mut mender = Mender::default();
     for row in rows {
-        counter.add(&row?);
+        let mut row = row?;
+        mender.mend(&mut row);
+        counter.add(row);
     }
     Ok(counter.finish())
 }
@@ -225,14 +243,16 @@ struct Counter {
     second: (i64, u64),
     peak: (i64, u64),
     latency: Samples,
+    first_byte: Samples,
     table: Table<Calls>,
+    learnt: Learnt,
     listed: HashMap<u64, Session>,
     /// Open sessions in which the protocol was violated.
     violated: HashSet<u64>,
 }
 
 impl Counter {
-    fn new() -> Counter {
+    fn new(learnt: Learnt) -> Counter {
         Counter {
             out: Inspection::default(),
             first: None,
@@ -240,13 +260,19 @@ impl Counter {
             second: (0, 0),
             peak: (0, 0),
             latency: Samples::fine(),
+            first_byte: Samples::fine(),
             table: Table::new(FINGERPRINTS),
+            learnt,
             listed: HashMap::new(),
             violated: HashSet::new(),
         }
     }
 
-    fn add(&mut self, row: &Exchange) {
+    fn add(&mut self, mut row: Exchange) {
+        if row.kind == Kind::Request && self.learnt.name(&mut row) {
+            self.table.rename(&self.learnt);
+        }
+        let row = &row;
         self.first.get_or_insert(row.started_at);
         let end = row.response.as_ref().map(|r| r.last_byte_at);
         self.last = self.last.max(row.started_at).max(end.unwrap_or_default());
@@ -267,6 +293,7 @@ impl Counter {
                 }
                 return;
             }
+            Kind::Prepare => return,
             Kind::Close => {}
         }
         self.out.totals.add(row);
@@ -328,6 +355,9 @@ impl Counter {
         if self.second.1 > self.peak.1 {
             self.peak = self.second;
         }
+        if let (Status::Ok | Status::Error, Some(oddity)) = (row.status, &row.reason) {
+            count(&mut self.out.oddities, oddity, 1);
+        }
         let calls = self.table.entry(row);
         calls.calls += 1;
         calls.rows += row.response.as_ref().map_or(0, |response| response.rows);
@@ -335,6 +365,10 @@ impl Counter {
         if let Some(ns) = row.service_ns() {
             calls.times.record(ns);
             self.latency.record(ns);
+        }
+        if let Some(ns) = row.first_byte_ns() {
+            calls.first_byte.record(ns);
+            self.first_byte.record(ns);
         }
     }
 
@@ -358,6 +392,7 @@ impl Counter {
             };
         }
         out.latency = self.latency.summary();
+        out.first_byte = self.first_byte.summary();
         let (entries, rest, folded) = self.table.finish();
         out.fingerprints = Fingerprints {
             told_apart: entries.len() as u64,
@@ -372,6 +407,7 @@ impl Counter {
                 rows: calls.rows,
                 errors: calls.errors,
                 time: calls.times.summary(),
+                first_byte_mean_ns: calls.first_byte.ns(),
             })
             .collect();
         all.sort_by_key(|one| std::cmp::Reverse(one.calls));
@@ -396,7 +432,8 @@ mod tests {
     use crate::testing::{self, Change};
 
     fn inspect(rows: Vec<Exchange>) -> Inspection {
-        inspect_rows(rows.into_iter().map(Ok::<_, Infallible>)).expect("rows")
+        let rows = rows.into_iter().map(Ok::<_, Infallible>);
+        inspect_rows(rows, Learnt::new(protocol::by_name("http"))).expect("rows")
     }
 
     fn day() -> Inspection {
@@ -411,6 +448,8 @@ mod tests {
         });
         let mut cancel = testing::request(4, 1, "");
         cancel.kind = Kind::Cancel;
+        let mut odd = testing::request(1, 3, "insert into orders values (?, ?)").failed("23505");
+        odd.reason = Some("line without CR".into());
         let mut rows = vec![
             testing::open(1),
             testing::open(2).failed("28P01"),
@@ -419,7 +458,7 @@ mod tests {
             testing::request(1, 1, "select total from orders where id = ?"),
             cancel,
             testing::request(1, 2, "select total from orders where id = ?").after_us(3_000),
-            testing::request(1, 3, "insert into orders values (?, ?)").failed("23505"),
+            odd,
             testing::request(1, 4, "select pg_sleep(?)").after_us(90_000),
             testing::request(1, 5, "commit").lost(Status::Unanswered, "gap in the response"),
             testing::close(1, 6),
@@ -454,6 +493,22 @@ mod tests {
         let text = crate::report::inspection(&day);
         assert!(text.lines().all(|line| line.chars().count() <= 100));
         insta::assert_snapshot!("terminal", text);
+    }
+
+    #[test]
+    fn statements_that_differ_by_a_name_are_counted_together() {
+        let users = (0..300).map(|n| testing::request(1, n, &testing::user_page(n)));
+        let others = (300..310).map(|n| testing::request(1, n, "GET /cart"));
+        let day = inspect(users.chain(others).collect());
+        let top: Vec<_> = day
+            .top_by_calls
+            .iter()
+            .map(|it| (it.named.statement.as_str(), it.calls, it.time.count))
+            .collect();
+        assert_eq!(
+            top,
+            [("GET /users/{name}", 300, 300), ("GET /cart", 10, 10)]
+        );
     }
 
     #[test]

@@ -32,6 +32,30 @@ pub struct Summary {
     pub max_ns: u64,
 }
 
+/// A mean alone, where thousands of further histograms would be too many.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mean {
+    count: u64,
+    total_ns: u64,
+}
+
+impl Mean {
+    pub fn record(&mut self, ns: u64) {
+        self.count += 1;
+        self.total_ns = self.total_ns.saturating_add(ns);
+    }
+
+    pub fn absorb(&mut self, other: Mean) {
+        self.count += other.count;
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+    }
+
+    /// `None` of nothing.
+    pub fn ns(&self) -> Option<u64> {
+        self.total_ns.checked_div(self.count)
+    }
+}
+
 impl Samples {
     /// Two significant digits in the histogram.
     pub fn coarse() -> Samples {

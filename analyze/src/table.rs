@@ -1,8 +1,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use recording::{Exchange, Kind};
+use recording::{Exchange, Kind, Statement};
 use serde::{Deserialize, Serialize};
+
+use crate::learnt::Learnt;
 
 /// What a request is grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,17 +35,23 @@ impl Subject {
         }
     }
 
+    pub fn of_statement(statement: &Statement) -> (Subject, Named) {
+        let named = Named {
+            fingerprint: Some(format!("{:016x}", statement.fingerprint)),
+            statement: cap(&statement.text, TEXT),
+        };
+        (Subject::Fingerprint(statement.fingerprint), named)
+    }
+
     pub fn named(self, row: &Exchange) -> Named {
-        Named {
-            fingerprint: match self {
-                Subject::Fingerprint(fingerprint) => Some(format!("{fingerprint:016x}")),
-                Subject::Login | Subject::Nameless => None,
-            },
-            statement: match (self, &row.request.statement) {
-                (Subject::Login, _) => "(login)".to_owned(),
-                (_, Some(statement)) => cap(&statement.text, TEXT),
-                (_, None) => "(no known statement)".to_owned(),
-            },
+        let without = |statement: &str| Named {
+            fingerprint: None,
+            statement: statement.to_owned(),
+        };
+        match (self, &row.request.statement) {
+            (Subject::Login, _) => without("(login)"),
+            (_, Some(statement)) => Subject::of_statement(statement).1,
+            (_, None) => without("(no known statement)"),
         }
     }
 }
@@ -96,6 +104,20 @@ impl<T: Tally> Table<T> {
         tally
     }
 
+    /// Takes together what has the same name by now.
+    pub fn rename(&mut self, learnt: &Learnt) {
+        let mut all: Vec<_> = self.entries.drain().collect();
+        // For the sums of fractions hang on their order.
+        all.sort_by_key(|(subject, _)| *subject);
+        for (subject, (named, tally)) in all {
+            let renamed = learnt.renamed(subject, &named);
+            let (subject, named) = renamed.unwrap_or((subject, named));
+            let entry = self.entries.entry(subject);
+            let (_, known) = entry.or_insert_with(|| (named, T::default()));
+            known.absorb(tally);
+        }
+    }
+
     fn fold(&mut self) {
         let mut all: Vec<_> = self.entries.drain().collect();
         all.sort_by_key(|(subject, (_, tally))| (std::cmp::Reverse(tally.calls()), *subject));
@@ -121,6 +143,16 @@ impl<T: Tally> Table<T> {
     }
 }
 
+impl Tally for u64 {
+    fn calls(&self) -> u64 {
+        *self
+    }
+
+    fn absorb(&mut self, other: u64) {
+        *self += other;
+    }
+}
+
 /// Adds to a count by name.
 pub(crate) fn count(counts: &mut std::collections::BTreeMap<String, u64>, name: &str, by: u64) {
     match counts.get_mut(name) {
@@ -143,26 +175,13 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    #[derive(Default)]
-    struct Calls(u64);
-
-    impl Tally for Calls {
-        fn calls(&self) -> u64 {
-            self.0
-        }
-
-        fn absorb(&mut self, other: Calls) {
-            self.0 += other.0;
-        }
-    }
-
     #[test]
     fn a_million_fingerprints_leave_the_busy_ones() {
-        let mut table = Table::<Calls>::new(10);
+        let mut table = Table::<u64>::new(10);
         for n in 0..10_000u32 {
-            table.entry(&testing::request(1, n, &format!("once {n}"))).0 += 1;
+            *table.entry(&testing::request(1, n, &format!("once {n}"))) += 1;
             if n > 5_000 {
-                table.entry(&testing::request(1, n, "late but often")).0 += 1;
+                *table.entry(&testing::request(1, n, "late but often")) += 1;
             }
         }
         let (kept, rest, folded) = table.finish();
@@ -171,9 +190,9 @@ mod tests {
             .iter()
             .find(|(_, named, _)| named.statement == "late but often")
             .expect("kept");
-        assert_eq!(busy.2.0, 4_999);
-        let sum: u64 = kept.iter().map(|(_, _, calls)| calls.0).sum();
-        assert_eq!(sum + rest.0, 14_999);
+        assert_eq!(busy.2, 4_999);
+        let sum: u64 = kept.iter().map(|(_, _, calls)| calls).sum();
+        assert_eq!(sum + rest, 14_999);
         assert_eq!(folded, 9_991);
     }
 

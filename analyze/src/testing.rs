@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use protocol::{
     Answer, Decoder, Difference, DifferenceKind, Driver, Limits, Login, Opening, Probe, Protocol,
-    Shown,
+    Shown, Terms,
 };
 use recording::{
     Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Timestamp,
@@ -17,11 +17,20 @@ const SECOND: i64 = 1_000_000_000;
 /// 2026-03-02T08:00:00Z.
 const START: i64 = 1_772_438_400 * SECOND;
 
+/// A statement that has a user's name in it, another one for each below 400.
+pub(crate) fn user_page(n: u32) -> String {
+    let letter = |at: u32| char::from(b'g' + (at % 20) as u8);
+    format!("GET /users/{}{}", letter(n / 20), letter(n))
+}
+
 #[derive(Debug)]
 pub(crate) struct Fake;
 
 pub(crate) fn protocols(name: &str) -> Option<&'static dyn Protocol> {
-    (name == "fake").then_some(&Fake as &'static dyn Protocol)
+    match name {
+        "fake" => Some(&Fake),
+        name => protocol::by_name(name),
+    }
 }
 
 fn cells(row: &Exchange) -> Vec<Vec<String>> {
@@ -82,7 +91,7 @@ impl Protocol for Fake {
         None
     }
 
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+    fn compare(&self, expected: &Exchange, observed: &Exchange, _: &Terms) -> Vec<Difference> {
         let difference = |kind, place: String, expected: &str, observed: &str| Difference {
             kind,
             place,

@@ -2,7 +2,8 @@ use recording::{Exchange, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Limit, Stat};
-use crate::samples::{Samples, Summary};
+use crate::learnt::Learnt;
+use crate::samples::{Mean, Samples, Summary};
 use crate::stats;
 use crate::table::{Named, Subject, Table, Tally};
 
@@ -38,6 +39,13 @@ pub struct Sides {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Means {
+    pub old_ns: Option<u64>,
+    pub new_ns: Option<u64>,
+    pub noise_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// 99.9, say.
     pub percentile: f64,
@@ -70,6 +78,8 @@ pub struct FingerprintTimes {
     pub named: Named,
     #[serde(flatten)]
     pub times: Sides,
+    /// Mean time to the first byte; `old` to `noise` above run to the last.
+    pub first_byte: Means,
     /// New total minus old total, within the recording and for a day at its rate.
     pub added_ns: i64,
     pub added_ns_a_day: Option<i64>,
@@ -124,6 +134,12 @@ impl Trio {
             self.noise.record(noise);
         }
     }
+
+    fn absorb(&mut self, other: Trio) {
+        self.old.absorb(&other.old);
+        self.new.absorb(&other.new);
+        self.noise.absorb(&other.noise);
+    }
 }
 
 impl Default for Trio {
@@ -136,15 +152,34 @@ impl Default for Trio {
     }
 }
 
-impl Tally for Trio {
+/// The times of one statement.
+#[derive(Debug, Default)]
+struct Timed {
+    service: Trio,
+    first_byte: [Mean; 3],
+}
+
+impl Timed {
+    fn means(&self) -> Means {
+        let [old, new, noise] = self.first_byte;
+        Means {
+            old_ns: old.ns(),
+            new_ns: new.ns(),
+            noise_ns: noise.ns(),
+        }
+    }
+}
+
+impl Tally for Timed {
     fn calls(&self) -> u64 {
-        self.old.count()
+        self.service.old.count()
     }
 
-    fn absorb(&mut self, other: Trio) {
-        self.old.absorb(&other.old);
-        self.new.absorb(&other.new);
-        self.noise.absorb(&other.noise);
+    fn absorb(&mut self, other: Timed) {
+        self.service.absorb(other.service);
+        for (mean, other) in self.first_byte.iter_mut().zip(other.first_byte) {
+            mean.absorb(other);
+        }
     }
 }
 
@@ -226,7 +261,7 @@ pub(crate) struct Times {
     pub service: Trio,
     pub response: Trio,
     pub first_byte: Trio,
-    table: Table<Trio>,
+    table: Table<Timed>,
     start: Option<Timestamp>,
     bucket_seconds: u64,
     buckets: Vec<Trio>,
@@ -263,15 +298,25 @@ impl Times {
             let c = noise.and_then(Exchange::response_ns);
             self.response.record(a, b, c);
         }
-        if let (Some(a), Some(b)) = (first_byte_ns(old), first_byte_ns(new)) {
-            self.first_byte.record(a, b, noise.and_then(first_byte_ns));
+        let first_bytes = [Some(old), Some(new), noise].map(|row| row?.first_byte_ns());
+        if let [Some(a), Some(b), c] = first_bytes {
+            self.first_byte.record(a, b, c);
         }
         if let (Some(a), Some(b)) = (old.service_ns(), new.service_ns()) {
             let c = noise.and_then(Exchange::service_ns);
             self.service.record(a, b, c);
-            self.table.entry(old).record(a, b, c);
+            let timed = self.table.entry(old);
+            timed.service.record(a, b, c);
+            for (mean, ns) in timed.first_byte.iter_mut().zip(first_bytes) {
+                ns.into_iter().for_each(|ns| mean.record(ns));
+            }
             self.bucket(old.started_at).record(a, b, c);
         }
+    }
+
+    /// Takes together the statements that have the same name by now.
+    pub fn rename(&mut self, learnt: &Learnt) {
+        self.table.rename(learnt);
     }
 
     /// Rows come in order of time, so that the first one is the start.
@@ -318,7 +363,11 @@ impl Times {
         let (entries, rest, folded) = self.table.finish();
         let mut fingerprints: Vec<FingerprintTimes> = entries
             .iter()
-            .map(|(_, named, trio)| fingerprint_times(named, trio, seconds))
+            .map(|(_, named, timed)| fingerprint_times(named, timed, seconds))
+            .collect();
+        let entries: Vec<(Subject, Named, Trio)> = entries
+            .into_iter()
+            .map(|(subject, named, timed)| (subject, named, timed.service))
             .collect();
         for (stat, limit, or_equal) in bars {
             flag(&mut fingerprints, &entries, *stat, *limit, *or_equal);
@@ -332,7 +381,7 @@ impl Times {
             over_time,
             fingerprints,
             folded,
-            folded_times: rest.sides(),
+            folded_times: rest.service.sides(),
         };
         let read = Read {
             service: self.service,
@@ -404,13 +453,15 @@ pub(crate) fn slower(
         .collect()
 }
 
-fn fingerprint_times(named: &Named, trio: &Trio, seconds: f64) -> FingerprintTimes {
+fn fingerprint_times(named: &Named, timed: &Timed, seconds: f64) -> FingerprintTimes {
+    let trio = &timed.service;
     let times = trio.sides();
     let added = trio.new.total_ns() - trio.old.total_ns();
     let ratio = |new: u64, old: u64| (old > 0).then(|| new as f64 / old as f64);
     FingerprintTimes {
         named: named.clone(),
         times,
+        first_byte: timed.means(),
         added_ns: added as i64,
         // A rate is not known from less than a second.
         added_ns_a_day: (seconds >= 1.0).then(|| (added * 86_400.0 / seconds) as i64),
@@ -434,11 +485,6 @@ fn curve(trio: &Trio) -> Vec<CurvePoint> {
             noise_ns: (trio.noise.count() > 0).then(|| trio.noise.quantile(1.0 - rest)),
         })
         .collect()
-}
-
-fn first_byte_ns(row: &Exchange) -> Option<u64> {
-    let sent_at = row.pacing.map_or(row.started_at, |pacing| pacing.sent_at);
-    Some(row.response.as_ref()?.first_byte_at.since(sent_at))
 }
 
 #[cfg(test)]

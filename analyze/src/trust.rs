@@ -82,6 +82,14 @@ pub(crate) fn issues(comparison: &Comparison, capture: Option<&Ledger>) -> Vec<I
             "replay the recording on the old version too and compare the two runs",
         );
     }
+    if !comparison.terms.is_empty() {
+        issues.add(
+            Weight::Caution,
+            Concerns::Everything,
+            format!("compared as told: {}", comparison.terms.join(", ")),
+            "compare without these options too and see what they hide or show",
+        );
+    }
     if comparison.noise_run.is_none() {
         issues.add(
             Weight::Caution,

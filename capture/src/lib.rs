@@ -7,6 +7,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod budget;
 mod choice;
 mod flow;
 mod options;
@@ -14,11 +15,15 @@ mod packet;
 mod pipeline;
 mod ports;
 mod privileges;
+mod probe;
+mod reader;
 mod session;
 mod source;
 mod splitter;
 mod worker;
+mod writer;
 
+pub use budget::Budget;
 pub use choice::{Assumed, Only, Sample};
 pub use flow::{Connection, Delivery, Inserted, State};
 pub use options::{Options, Source};
@@ -26,5 +31,5 @@ pub use packet::{Dissected, Dissector, Endpoint, Flags, Segment};
 pub use pipeline::{CaptureError, Progress, Sink, Summary, run, run_into};
 pub use ports::Ports;
 pub use privileges::{PrivilegeError, Unprivileged, harden};
+pub use probe::{Probe, ProbeError};
 pub use source::{FileError, LiveError, LiveOptions, Packet, PacketFile};
-pub use worker::Bounds;

@@ -8,8 +8,8 @@ use recording::WriterOptions;
 use crate::choice::{Assumed, Only, Sample};
 use crate::ports::Ports;
 use crate::privileges::Unprivileged;
+use crate::probe::Probe;
 use crate::source::LiveOptions;
-use crate::worker::Bounds;
 
 /// Where packets come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +40,16 @@ pub struct Options {
     pub only: Only,
     pub assumed: Assumed,
     pub limits: Limits,
-    /// For all workers together.
-    pub bounds: Bounds,
+    /// Bytes that all may hold, but for the kernel's buffer.
+    pub memory: usize,
     pub live: LiveOptions,
     /// Threads that reassemble and decode.
     pub workers: usize,
     pub writer: WriterOptions,
     /// How long to listen to interfaces.
     pub duration: Option<Duration>,
+    /// Who tells of connections that were open already. Of interfaces only.
+    pub probe: Option<Probe>,
     /// Whom to become before the first packet is read.
     pub user: Option<Unprivileged>,
 }
@@ -73,16 +75,17 @@ impl Options {
             only: Only::default(),
             assumed: Assumed::default(),
             limits: Limits::default(),
-            bounds: Bounds::default(),
+            memory: 256 << 20,
             live: LiveOptions::default(),
             workers: cores.saturating_sub(1).clamp(1, 4),
             writer: WriterOptions::default(),
             duration: None,
+            probe: None,
             user: None,
         }
     }
 
-    /// Names of the protocols.
+    /// Names of the protocols that may be spoken.
     pub fn protocols(&self) -> Vec<String> {
         let names = self.ports.protocols();
         names.into_iter().map(str::to_owned).collect()

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,31 +11,25 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use recording::{
-    ContentKind, Exchange, Kind, Ledger, Manifest, Status, StoreError, Timestamp, Writer,
+    Batch, ContentKind, Ledger, Manifest, StoreError, Timestamp, Writer, WriterOptions,
 };
 
+use crate::budget::Budget;
 use crate::options::{Options, Source};
 use crate::privileges::PrivilegeError;
-use crate::source::{FULL_SNAPLEN, FileError, Live, LiveError, PacketFile, READ_TIMEOUT_MS};
-use crate::splitter::{Batch, Lane, Splitter};
-use crate::worker::{Bounds, Worker};
+use crate::probe::{ProbeError, Probing};
+use crate::source::{FileError, Live, LiveError, PacketFile};
+use crate::splitter::{Lane, Segments, Splitter};
+use crate::worker::Worker;
+use crate::writer::Tally;
+use crate::{reader, writer};
 
-/// Batches that may wait for a worker: with its own size, memory.
-const LANE_BATCHES: usize = 64;
-/// Rows that a worker sends at once, and how many such may wait for the writer.
-const ROW_BATCH: usize = 256;
-const ROW_BATCHES: usize = 32;
-/// How often threads tell their accounts, and the sink is ticked.
-const TICK: Duration = Duration::from_millis(200);
-/// By when the kernel has handed over a block of its ring that is not full: it takes two time-outs,
-/// and a busy machine more.
-const HANDED_OVER: Duration = Duration::from_millis(10 * READ_TIMEOUT_MS as u64);
-/// How long the kernel's ring is read after the end, at most.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// Reasons in the account of requests.
-const NOT_WRITTEN: &str = "not written";
-const OVER_LIMIT: &str = "over --max-disk";
+/// Messages that may wait for the writer: a worker's rows may be as many as a flush takes.
+pub(crate) const MESSAGES: usize = 2;
+/// Emptied batches that wait for a reader.
+const RETURNED: usize = 4;
+/// How often threads tell their accounts, workers hand over their rows, and the sink is ticked.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -46,6 +39,8 @@ pub enum CaptureError {
     Live(#[from] LiveError),
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// Nothing more was kept after it.
     #[error("failed to write the recording: {0}")]
     Write(#[from] StoreError),
@@ -57,15 +52,15 @@ pub enum CaptureError {
 
 /// Takes the rows.
 pub trait Sink: Send {
-    fn push(&mut self, row: Exchange) -> Result<(), StoreError>;
+    fn write(&mut self, rows: Batch) -> Result<(), StoreError>;
 
     /// Comes several times a second.
     fn tick(&mut self, now: Instant, progress: &Progress) -> Result<(), StoreError>;
 }
 
 impl Sink for Writer {
-    fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
-        Writer::push(self, row)
+    fn write(&mut self, rows: Batch) -> Result<(), StoreError> {
+        Writer::write(self, rows)
     }
 
     fn tick(&mut self, now: Instant, progress: &Progress) -> Result<(), StoreError> {
@@ -75,6 +70,10 @@ impl Sink for Writer {
 }
 
 fn describe(manifest: &mut Manifest, progress: &Progress) {
+    // Before anything is known they are those that may be spoken.
+    if progress.rows > 0 {
+        manifest.protocols = progress.protocols.iter().map(|it| it.to_string()).collect();
+    }
     manifest.ledger = progress.ledger.clone();
     manifest.servers = progress.servers.iter().copied().collect();
 }
@@ -93,6 +92,8 @@ pub struct Progress {
     pub held: u64,
     /// Time of the last packet.
     pub at: Timestamp,
+    /// Spoken in the sessions that are recorded.
+    pub protocols: BTreeSet<Arc<str>>,
     /// Endpoints captured from.
     pub servers: BTreeSet<SocketAddr>,
     /// What a person should be told, with the remedy.
@@ -100,23 +101,23 @@ pub struct Progress {
 }
 
 /// What threads send to the writer.
-enum Message {
-    Rows(Vec<Exchange>),
+pub(crate) enum Message {
+    Rows(Batch, Tally),
     /// The state of a thread since the beginning, which replaces the one before.
     Part(usize, Box<Progress>),
 }
 
 /// What all threads need.
-struct Control<'a> {
+pub(crate) struct Control<'a> {
     stop: &'a AtomicBool,
     /// The writer failed.
-    halt: AtomicBool,
+    pub(crate) halt: AtomicBool,
     started: Instant,
     duration: Option<Duration>,
 }
 
 impl Control<'_> {
-    fn stopping(&self) -> bool {
+    pub(crate) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
             || self.halt.load(Ordering::Relaxed)
             || self.duration.is_some_and(|it| self.started.elapsed() >= it)
@@ -124,14 +125,14 @@ impl Control<'_> {
 }
 
 /// Tells a thread's accounts now and then.
-struct Reporter {
+pub(crate) struct Reporter {
     part: usize,
-    writer: Sender<Message>,
+    pub(crate) writer: Sender<Message>,
     told: Instant,
 }
 
 impl Reporter {
-    fn due(&mut self) -> bool {
+    pub(crate) fn due(&mut self) -> bool {
         let due = self.told.elapsed() >= TICK;
         if due {
             self.told = Instant::now();
@@ -139,7 +140,7 @@ impl Reporter {
         due
     }
 
-    fn tell(&self, progress: Progress) {
+    pub(crate) fn tell(&self, progress: Progress) {
         // It fails only where the writer panicked, which is told at the end.
         let _ = self
             .writer
@@ -164,6 +165,8 @@ pub fn run(
     observer: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Summary, CaptureError> {
     let inputs = open(options)?;
+    // Whoever connects from now on is seen.
+    let probe = options.probe.clone().map(Probing::start).transpose()?;
     if let Some(user) = &options.user {
         user.make_directory(dir)?;
         user.become_it()?;
@@ -171,8 +174,13 @@ pub fn run(
     let mut manifest = Manifest::new(ContentKind::Recording, now());
     manifest.source = options.source();
     manifest.protocols = options.protocols();
-    let mut writer = Writer::create(dir, manifest, options.writer)?;
-    let (progress, outcome) = run_threads(options, inputs, &mut writer, stop, observer);
+    let live = inputs.iter().any(|input| matches!(input, Input::Live(..)));
+    let writer_options = WriterOptions {
+        leisurely: live,
+        ..options.writer
+    };
+    let mut writer = Writer::create(dir, manifest, writer_options)?;
+    let (progress, outcome) = run_threads(options, inputs, probe, &mut writer, stop, observer);
     let interrupted = match outcome {
         Err(CaptureError::Write(error)) => return Err(error.into()),
         outcome => outcome.err(),
@@ -193,7 +201,7 @@ pub fn run_into(
     observer: &(dyn Fn(&Progress) + Sync),
 ) -> (Progress, Result<(), CaptureError>) {
     match open(options) {
-        Ok(inputs) => run_threads(options, inputs, sink, stop, observer),
+        Ok(inputs) => run_threads(options, inputs, None, sink, stop, observer),
         Err(error) => (Progress::default(), Err(error)),
     }
 }
@@ -238,6 +246,7 @@ fn open(options: &Options) -> Result<Vec<Input>, CaptureError> {
 fn run_threads(
     options: &Options,
     inputs: Vec<Input>,
+    probe: Option<Probing>,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
     observer: &(dyn Fn(&Progress) + Sync),
@@ -250,28 +259,31 @@ fn run_threads(
     };
     let control = &control;
     let workers = options.workers.max(1);
+    let budget = Budget::of(options.memory, workers);
     let last_session = Arc::new(AtomicU64::new(0));
     let seed = RandomState::new().hash_one("flows");
-    let (writer, messages) = bounded(ROW_BATCHES);
+    let (writer, messages) = bounded(MESSAGES);
     thread::scope(|scope| {
         let mut threads = Vec::new();
         let mut lanes = Vec::new();
         for part in 0..workers {
-            let (full, batches) = bounded(LANE_BATCHES);
-            let (returned, empty) = bounded(LANE_BATCHES);
+            let (full, batches) = bounded(budget.waiting_segments());
+            let (returned, empty) = bounded(RETURNED);
             lanes.push(Lane { full, empty });
             let worker = Worker::new(
                 options,
-                share(&options.bounds, workers),
+                budget.connections / workers,
                 Arc::clone(&last_session),
+                probe.as_ref().map(|probe| Arc::clone(probe.board())),
             );
             let reporter = Reporter {
                 part,
                 writer: writer.clone(),
                 told: control.started,
             };
+            let rows = Batch::new(&options.writer);
             threads.push(scope.spawn(move || {
-                work(worker, &batches, &returned, reporter);
+                work(worker, rows, &batches, &returned, reporter);
                 Ok(())
             }));
         }
@@ -291,15 +303,23 @@ fn run_threads(
             };
             threads.push(scope.spawn(move || match input {
                 Input::Live(name, live) => {
-                    let warnings = Vec::from_iter(cut_warning(&name, options.live.snaplen));
-                    listen(live, splitter, reporter, control, warnings)
+                    reader::listen(live, &name, options, splitter, reporter, control)
                 }
-                Input::Files(files) => read(&files, splitter, reporter, control),
+                Input::Files(files) => reader::read(&files, splitter, reporter, control),
             }));
         }
         drop(lanes);
         drop(writer);
-        let (progress, mut outcome) = write(&messages, sink, observer, control);
+        let (at_work, over) = bounded(0);
+        let probe = probe.map(|probe| scope.spawn(move || probe.run(&over)));
+        let (mut progress, mut outcome) = writer::write(&messages, sink, observer, control);
+        drop(at_work);
+        if let Some(probe) = probe {
+            match probe.join() {
+                Ok(warnings) => progress.warnings.extend(warnings),
+                Err(_) => outcome = outcome.and(Err(CaptureError::Panicked)),
+            }
+        }
         for thread in threads {
             let ended = thread.join().unwrap_or(Err(CaptureError::Panicked));
             outcome = outcome.and(ended);
@@ -308,342 +328,67 @@ fn run_threads(
     })
 }
 
-/// A worker's part of what all may hold.
-fn share(bounds: &Bounds, workers: usize) -> Bounds {
-    Bounds {
-        open_flows: bounds.open_flows / workers,
-        silent_flows: bounds.silent_flows / workers,
-        closed_flows: bounds.closed_flows / workers,
-        held: bounds.held / workers,
-        ..bounds.clone()
+fn work(
+    mut worker: Worker,
+    mut rows: Batch,
+    segments: &Receiver<Segments>,
+    returned: &Sender<Segments>,
+    mut reporter: Reporter,
+) {
+    let mut tally = Tally::default();
+    loop {
+        match segments.recv_timeout(TICK) {
+            Ok(mut some) => {
+                worker.consult();
+                some.work(&mut worker);
+                worker.confide();
+                // Where the reader has enough of them it is freed.
+                let _ = returned.try_send(some);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        collect(&mut worker, &mut rows, &mut tally);
+        let due = reporter.due();
+        if due || rows.is_full() {
+            hand_over(&mut rows, &mut tally, &reporter);
+        }
+        if due {
+            reporter.tell(worker_progress(&worker));
+        }
+    }
+    worker.finish();
+    collect(&mut worker, &mut rows, &mut tally);
+    hand_over(&mut rows, &mut tally, &reporter);
+    reporter.tell(worker_progress(&worker));
+}
+
+fn collect(worker: &mut Worker, rows: &mut Batch, tally: &mut Tally) {
+    for row in worker.rows().drain(..) {
+        let taken = rows.push(&row).is_ok();
+        tally.count(&row, taken);
     }
 }
 
-fn work(
-    mut worker: Worker,
-    batches: &Receiver<Batch>,
-    returned: &Sender<Batch>,
-    mut reporter: Reporter,
-) {
-    let progress = |worker: &Worker| Progress {
+fn hand_over(rows: &mut Batch, tally: &mut Tally, reporter: &Reporter) {
+    if rows.rows() > 0 {
+        let message = Message::Rows(rows.take(), std::mem::take(tally));
+        let _ = reporter.writer.send(message);
+    }
+}
+
+fn worker_progress(worker: &Worker) -> Progress {
+    Progress {
         ledger: worker.ledger(),
         flows: worker.flows() as u64,
         held: worker.held() as u64,
         servers: worker.servers().clone(),
         ..Progress::default()
-    };
-    for mut batch in batches {
-        batch.work(&mut worker);
-        // Where the reader has enough of them it is freed.
-        let _ = returned.try_send(batch);
-        let due = reporter.due();
-        if due || worker.rows().len() >= ROW_BATCH || batches.is_empty() {
-            send_rows(&mut worker, &reporter);
-        }
-        if due {
-            reporter.tell(progress(&worker));
-        }
     }
-    worker.finish();
-    send_rows(&mut worker, &reporter);
-    reporter.tell(progress(&worker));
-}
-
-fn send_rows(worker: &mut Worker, reporter: &Reporter) {
-    if !worker.rows().is_empty() {
-        let rows = std::mem::replace(worker.rows(), Vec::with_capacity(ROW_BATCH));
-        let _ = reporter.writer.send(Message::Rows(rows));
-    }
-}
-
-fn listen(
-    mut live: Live,
-    mut splitter: Splitter,
-    mut reporter: Reporter,
-    control: &Control<'_>,
-    warnings: Vec<String>,
-) -> Result<(), CaptureError> {
-    let mut outcome = Ok(());
-    let mut ending: Option<(Instant, Timestamp)> = None;
-    for count in 0_u64.. {
-        let quiet = match live.next_packet() {
-            Ok(Some(packet)) => {
-                // What was sent after the end is not part of the capture.
-                if ending.is_some_and(|(_, end)| packet.at > end) {
-                    break;
-                }
-                splitter.packet(packet);
-                false
-            }
-            Ok(None) => {
-                splitter.flush();
-                true
-            }
-            Err(error) => {
-                outcome = Err(error.into());
-                break;
-            }
-        };
-        if !quiet && count % 256 != 0 {
-            continue;
-        }
-        if reporter.due() {
-            let drops = live.drops(false);
-            reporter.tell(reader_progress(&mut splitter, drops, warnings.clone()));
-        }
-        match ending {
-            None if control.stopping() => ending = Some((Instant::now(), now())),
-            Some((since, _)) => {
-                let waited = since.elapsed();
-                if quiet && (live.is_drained() || waited > HANDED_OVER) || waited > DRAIN {
-                    break;
-                }
-            }
-            None => {}
-        }
-    }
-    splitter.finish();
-    let drops = live.drops(true);
-    reporter.tell(reader_progress(&mut splitter, drops, warnings));
-    outcome
-}
-
-fn read(
-    files: &[Source],
-    mut splitter: Splitter,
-    mut reporter: Reporter,
-    control: &Control<'_>,
-) -> Result<(), CaptureError> {
-    let mut warnings = Vec::new();
-    let mut drops = (0, 0);
-    let mut outcome = Ok(());
-    for source in files {
-        let file = match source {
-            Source::File(path) => PacketFile::open(path),
-            _ => PacketFile::new(source.to_string(), Box::new(io::stdin())),
-        };
-        let ended = file.and_then(|mut file| {
-            let before = drops;
-            let ended = read_file(&mut file, &mut splitter, control, |splitter, file| {
-                if reporter.due() {
-                    let (kernel, interface) = file.drops();
-                    let drops = (before.0 + kernel, before.1 + interface);
-                    reporter.tell(reader_progress(splitter, drops, warnings.clone()));
-                }
-            });
-            let (kernel, interface) = file.drops();
-            drops = (before.0 + kernel, before.1 + interface);
-            warnings.extend(file.left_out().map(str::to_owned));
-            let snaplen = file.snaplen().unwrap_or(FULL_SNAPLEN);
-            warnings.extend(cut_warning(&source.to_string(), snaplen));
-            ended
-        });
-        if let Err(error) = ended {
-            outcome = Err(error.into());
-            break;
-        }
-    }
-    splitter.finish();
-    reporter.tell(reader_progress(&mut splitter, drops, warnings));
-    outcome
-}
-
-fn read_file(
-    file: &mut PacketFile,
-    splitter: &mut Splitter,
-    control: &Control<'_>,
-    mut report: impl FnMut(&mut Splitter, &PacketFile),
-) -> Result<(), FileError> {
-    for count in 0_u64.. {
-        if file.is_drained() {
-            // The next read may wait for long.
-            splitter.flush();
-        }
-        match file.next_packet()? {
-            Some(packet) => splitter.packet(packet),
-            None => break,
-        }
-        if count % 4096 == 0 {
-            report(splitter, file);
-            if control.stopping() {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn cut_warning(source: &str, snaplen: u32) -> Option<String> {
-    (snaplen < FULL_SNAPLEN).then(|| {
-        format!(
-            "{source} was captured with a snap length of {snaplen}: longer packets are cut and leave gaps; capture whole packets"
-        )
-    })
-}
-
-fn reader_progress(
-    splitter: &mut Splitter,
-    drops: (u64, u64),
-    mut warnings: Vec<String>,
-) -> Progress {
-    let ledger = splitter.ledger(drops);
-    let lost = |name: &str| {
-        let packets = ledger.account("packets");
-        packets
-            .and_then(|it| it.lost.get(name))
-            .copied()
-            .unwrap_or(0)
-    };
-    let dropped = lost("kernel drop");
-    if dropped > 0 {
-        warnings.push(format!(
-            "the kernel dropped {dropped} packets: give it a bigger buffer"
-        ));
-    }
-    let shed = lost("pipeline full");
-    if shed > 0 {
-        warnings.push(format!(
-            "{shed} packets came faster than they could be decoded: use more workers, or capture to a file and read that"
-        ));
-    }
-    if let Some(packets) = ledger.account("packets") {
-        for (reason, count) in &packets.lost {
-            if reason.starts_with("unsupported") && *count > 0 {
-                warnings.push(format!("{count} packets can't be read: {reason}"));
-            }
-        }
-    }
-    Progress {
-        at: splitter.last_at(),
-        ledger,
-        warnings,
-        ..Progress::default()
-    }
-}
-
-/// The writer's own state.
-struct Written {
-    parts: Vec<Progress>,
-    rows: u64,
-    over_limit: u64,
-    /// Of requests: what became of them.
-    ledger: Ledger,
-}
-
-/// What a row will be in the account of requests.
-enum Fate {
-    NoRequest,
-    Answered,
-    Unanswered(Option<Arc<str>>),
-}
-
-impl Fate {
-    fn of(row: &Exchange) -> Fate {
-        match (row.kind, row.status) {
-            (Kind::Open | Kind::Close, _) => Fate::NoRequest,
-            (Kind::Request, Status::Unanswered) => Fate::Unanswered(row.reason.clone()),
-            _ => Fate::Answered,
-        }
-    }
-}
-
-impl Written {
-    fn row(&mut self, fate: Fate, lost: Option<&str>) {
-        self.rows += u64::from(lost.is_none());
-        self.over_limit += u64::from(lost == Some(OVER_LIMIT));
-        let requests = self.ledger.account_mut("requests");
-        match (fate, lost) {
-            (Fate::NoRequest, _) => {}
-            (_, Some(reason)) => requests.lose(reason, 1),
-            (Fate::Answered, None) => requests.kept += 1,
-            (Fate::Unanswered(reason), None) => {
-                requests.lose(reason.as_deref().unwrap_or("unanswered"), 1);
-            }
-        }
-    }
-
-    fn progress(&self) -> Progress {
-        let mut sum = Progress {
-            ledger: self.ledger.clone(),
-            rows: self.rows,
-            over_limit: self.over_limit,
-            ..Progress::default()
-        };
-        for part in &self.parts {
-            sum.ledger.absorb(part.ledger.clone());
-            sum.flows += part.flows;
-            sum.held += part.held;
-            sum.at = sum.at.max(part.at);
-            sum.servers.extend(&part.servers);
-            sum.warnings.extend(part.warnings.iter().cloned());
-        }
-        sum
-    }
-}
-
-fn write(
-    messages: &Receiver<Message>,
-    sink: &mut dyn Sink,
-    observer: &(dyn Fn(&Progress) + Sync),
-    control: &Control<'_>,
-) -> (Progress, Result<(), CaptureError>) {
-    let mut written = Written {
-        parts: Vec::new(),
-        rows: 0,
-        over_limit: 0,
-        ledger: Ledger::default(),
-    };
-    let mut outcome = Ok(());
-    let mut ticked = Instant::now();
-    loop {
-        match messages.recv_timeout(TICK) {
-            Ok(Message::Rows(rows)) => {
-                for row in rows {
-                    let fate = Fate::of(&row);
-                    let lost = match &outcome {
-                        Err(_) => Some(NOT_WRITTEN),
-                        // What is recorded has no holes.
-                        Ok(()) if written.over_limit > 0 => Some(OVER_LIMIT),
-                        Ok(()) => match sink.push(row) {
-                            Ok(()) => None,
-                            Err(StoreError::OverLimit { .. }) => Some(OVER_LIMIT),
-                            Err(error) => {
-                                control.halt.store(true, Ordering::Relaxed);
-                                outcome = Err(error.into());
-                                Some(NOT_WRITTEN)
-                            }
-                        },
-                    };
-                    written.row(fate, lost);
-                }
-            }
-            Ok(Message::Part(number, part)) => {
-                let parts = &mut written.parts;
-                parts.resize_with(parts.len().max(number + 1), Progress::default);
-                if let Some(place) = parts.get_mut(number) {
-                    *place = *part;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if ticked.elapsed() >= TICK {
-            ticked = Instant::now();
-            let progress = written.progress();
-            if outcome.is_ok()
-                && let Err(error) = sink.tick(ticked, &progress)
-            {
-                control.halt.store(true, Ordering::Relaxed);
-                outcome = Err(error.into());
-            }
-            observer(&progress);
-        }
-    }
-    (written.progress(), outcome)
 }
 
 /// The wall clock, as packets have it.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

@@ -12,8 +12,7 @@ pub struct Ports(Vec<(u16, Spoken)>);
 pub struct Spoken(Arc<[&'static dyn Protocol]>);
 
 impl Ports {
-    /// Where a port has several protocols, the first bytes of each connection tell; where they don't
-    /// (they are the server's, or the middle of something), it is the first of them.
+    /// Where a port has several protocols, the first bytes of each connection tell.
     pub fn new(ports: impl IntoIterator<Item = (u16, &'static dyn Protocol)>) -> Ports {
         let mut all: Vec<(u16, Vec<&'static dyn Protocol>)> = Vec::new();
         for (port, protocol) in ports {
@@ -59,14 +58,18 @@ impl Spoken {
         self.0.iter().any(|it| it.probe(payload) == Probe::Yes)
     }
 
-    /// What a connection speaks whose first bytes these are.
-    pub fn told_by(&self, from: Side, bytes: &[u8]) -> Option<&'static dyn Protocol> {
+    /// What a connection speaks, where these bytes tell it. Where nothing else can, it is the only
+    /// protocol, or the first one, which then says what is wrong with a connection's `first` bytes.
+    pub fn told_by(&self, side: Side, bytes: &[u8], first: bool) -> Option<&'static dyn Protocol> {
+        let asks = side == Side::Client && !bytes.is_empty();
         let with = |wanted| {
             let mut protocols = self.0.iter().copied();
-            protocols.find(|it| from == Side::Client && it.probe(bytes) == wanted)
+            protocols.find(|it| asks && it.probe(bytes) == wanted)
         };
-        let told = with(Probe::Yes).or_else(|| with(Probe::More));
-        told.or(self.0.first().copied())
+        let more = || with(Probe::More).filter(|_| first);
+        let any = || self.0.first().copied();
+        let otherwise = || any().filter(|_| self.0.len() == 1 || (asks && first));
+        with(Probe::Yes).or_else(more).or_else(otherwise)
     }
 }
 
@@ -94,7 +97,8 @@ mod tests {
         let both = protocol::registry().iter().map(|it| (8080, *it));
         let ports = Ports::new(both);
         let spoken = ports.get(8080).unwrap();
-        let told = |from, bytes| spoken.told_by(from, bytes).unwrap().name();
+        let name = |from, bytes, first| spoken.told_by(from, bytes, first).map(|it| it.name());
+        let told = |from, bytes| name(from, bytes, true).unwrap();
         assert_eq!(
             told(Side::Client, b"GET / HTTP/1.1\r\n\r\n".as_slice()),
             "http"
@@ -104,7 +108,19 @@ mod tests {
         assert_eq!(told(Side::Client, startup), "postgres");
         let first = protocol::registry()[0].name();
         assert_eq!(told(Side::Client, b"\x16\x03\x01"), first);
-        assert_eq!(told(Side::Server, b"GET / HTTP/1.1\r\n\r\n"), first);
+        assert_eq!(name(Side::Server, b"GET / HTTP/1.1\r\n\r\n", true), None);
+        assert_eq!(name(Side::Client, b"", true), None);
+        // In the middle, only a whole request tells.
+        let get = b"GET / HTTP/1.1\r\n\r\n".as_slice();
+        assert_eq!(name(Side::Client, get, false), Some("http"));
+        let query = b"Q\0\0\0\x0dselect 1\0".as_slice();
+        assert_eq!(name(Side::Client, query, false), Some("postgres"));
+        for bytes in [b"{\"a\": 1}".as_slice(), b"PART", b"\x16\x03\x01", b""] {
+            assert_eq!(name(Side::Client, bytes, false), None);
+        }
+        let one = Ports::new([(80, protocol::by_name("http").unwrap())]);
+        let one = one.get(80).unwrap().told_by(Side::Server, b"", false);
+        assert_eq!(one.map(|it| it.name()), Some("http"));
         assert!(spoken.probes(startup) && !spoken.probes(b"\x16\x03\x01"));
         assert!(ports.get(80).is_none());
     }

@@ -2,13 +2,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use protocol::{Decoder, Limits, Opening, Side};
+use protocol::{Decoder, Limits, Opening, PROBE_NAME, Side, Strangers};
 use recording::{Account, Exchange, Kind, Ledger, Notes, SessionInfo, Timestamp};
 
 use crate::choice::{Assumed, Only};
 use crate::flow::{Delivery, Inserted};
 use crate::options::Options;
 use crate::ports::Spoken;
+use crate::probe::Findings;
+
+/// Statements whose text was not learnt.
+const STRANGERS: &str = "prepared before the capture";
+/// Sessions of a probe, this capture's or another's.
+const OWN_PROBE: &str = "own probe";
+
+/// The middle of something, on a port that several protocols may be spoken on.
+const UNTOLD: &str = "protocol not told";
 
 /// What sessions give: rows, and the accounts of what did not become one.
 #[derive(Debug)]
@@ -26,6 +35,9 @@ pub struct Output {
     pub limits: Limits,
     pub only: Only,
     pub assumed: Assumed,
+    /// What the server told last.
+    pub findings: Option<Arc<Findings>>,
+    pub strangers: Strangers,
     /// Shared by the workers, so that each session has a number of its own.
     pub last_session: Arc<AtomicU64>,
 }
@@ -42,6 +54,8 @@ impl Output {
             limits: options.limits,
             only: options.only.clone(),
             assumed: options.assumed.clone(),
+            findings: None,
+            strangers: Strangers::default(),
             last_session,
         }
     }
@@ -51,6 +65,17 @@ impl Output {
         *ledger.account_mut("stream") = self.stream.clone();
         *ledger.account_mut("sessions") = self.sessions.clone();
         ledger.account_mut("requests").seen = self.requests;
+        let Strangers {
+            learnt,
+            lacking,
+            lost,
+        } = self.strangers;
+        if learnt + lacking + lost > 0 {
+            let statements = ledger.account_mut("statements");
+            statements.seen = learnt + lacking + lost;
+            statements.kept = learnt;
+            statements.lose(STRANGERS, lacking + lost);
+        }
     }
 }
 
@@ -58,12 +83,14 @@ impl Output {
 #[derive(Debug)]
 pub struct Session {
     spoken: Spoken,
-    /// Known when something came.
+    /// Known when something came that tells it.
     protocol: &'static str,
     client: SocketAddr,
     server: SocketAddr,
     opened_at: Timestamp,
     mid_stream: bool,
+    /// Something came before the protocol was told.
+    untold: bool,
     number: u64,
     decoding: Decoding,
     /// Bytes that the decoder took, to be counted as lost if it finds that they are not its.
@@ -72,11 +99,16 @@ pub struct Session {
     last_at: Timestamp,
     notes: Notes,
     stepping: bool,
+    /// The number of the findings that the decoder knows.
+    informed: u64,
+    /// Are findings of its server?
+    asked: Option<bool>,
+    strangers: Strangers,
 }
 
 #[derive(Debug)]
 enum Decoding {
-    /// Nothing came yet: a decoder is made when something does.
+    /// Nothing came yet that tells the protocol: a decoder is made when something does.
     Waiting,
     Reading(Box<dyn Decoder>),
     /// Nothing more can be read; the decoder stays for the end of its session.
@@ -99,6 +131,7 @@ impl Session {
             server,
             opened_at,
             mid_stream,
+            untold: false,
             number: 0,
             decoding: Decoding::Waiting,
             taken: 0,
@@ -106,6 +139,9 @@ impl Session {
             last_at: opened_at,
             notes: Notes::default(),
             stepping: false,
+            informed: 0,
+            asked: None,
+            strangers: Strangers::default(),
         }
     }
 
@@ -116,6 +152,11 @@ impl Session {
     /// Is there nothing in the session yet?
     pub fn is_silent(&self) -> bool {
         matches!(self.decoding, Decoding::Waiting)
+    }
+
+    /// Bytes that its decoder holds.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     pub fn last_at(&self) -> Timestamp {
@@ -135,6 +176,7 @@ impl Session {
     pub fn close(&mut self, reason: &'static str, out: &mut Output) {
         let at = self.last_at;
         match &mut self.decoding {
+            Decoding::Waiting if self.untold => out.sessions.lose(UNTOLD, 1),
             Decoding::Waiting => out.sessions.lose("no data", 1),
             Decoding::Reading(decoder) | Decoding::Opaque(decoder, _) => {
                 let rows = out.rows.len();
@@ -142,7 +184,10 @@ impl Session {
                 let refused = self.sign(rows, out);
                 match refused.or_else(|| self.rejection()) {
                     Some(reason) => self.reject(&reason, out),
-                    None => out.sessions.kept += 1,
+                    None => {
+                        self.count_strangers(true, out);
+                        out.sessions.kept += 1;
+                    }
                 }
             }
             Decoding::Over(_) => {}
@@ -170,7 +215,10 @@ impl Session {
             .iter()
             .skip(from)
             .filter_map(|row| row.info.as_deref());
-        if let Some(reason) = infos.find_map(|info| out.only.refuses(info)) {
+        let own = |info: &SessionInfo| {
+            (info.application.as_deref() == Some(PROBE_NAME)).then_some(OWN_PROBE)
+        };
+        if let Some(reason) = infos.find_map(|info| own(info).or_else(|| out.only.refuses(info))) {
             out.rows.truncate(from);
             return Some(Arc::from(reason));
         }
@@ -187,9 +235,11 @@ impl Session {
         None
     }
 
-    /// What was told first; of a gap, nothing.
+    /// Makes the decoder, where the bytes tell which; those of a gap are not known.
     fn start(&mut self, from: Side, bytes: &[u8], out: &mut Output) {
-        let Some(protocol) = self.spoken.told_by(from, bytes) else {
+        let first = !self.mid_stream && !self.untold;
+        let Some(protocol) = self.spoken.told_by(from, bytes, first) else {
+            self.untold = true;
             return;
         };
         self.protocol = protocol.name();
@@ -205,7 +255,7 @@ impl Session {
         };
         let opening = Opening {
             at: self.opened_at,
-            mid_stream: self.mid_stream,
+            mid_stream: self.mid_stream || self.untold,
             info,
         };
         self.decoding = Decoding::Reading(protocol.decoder(opening, out.limits));
@@ -213,6 +263,9 @@ impl Session {
 
     /// Looks at the decoder after each call.
     fn after(&mut self, rows: usize, out: &mut Output) {
+        if out.rows.len() > rows {
+            self.count_strangers(false, out);
+        }
         let refused = self.sign(rows, out);
         let Decoding::Reading(decoder) = &self.decoding else {
             return;
@@ -227,6 +280,38 @@ impl Session {
                 self.decoding = Decoding::Opaque(decoder, Arc::from(reason));
             }
         }
+    }
+
+    /// Tells the decoder what is new.
+    fn inform(&mut self, out: &Output) {
+        if let Some(findings) = &out.findings
+            && findings.number != self.informed
+            && let Decoding::Reading(decoder) = &mut self.decoding
+        {
+            self.informed = findings.number;
+            if let Some(known) = findings.of(self.client) {
+                let asked = &mut self.asked;
+                if *asked.get_or_insert_with(|| findings.are_of(self.server)) {
+                    decoder.learn(known);
+                }
+            }
+        }
+    }
+
+    /// Counts statements that the client named and that nobody saw it prepare.
+    fn count_strangers(&mut self, over: bool, out: &mut Output) {
+        let (Decoding::Reading(decoder) | Decoding::Opaque(decoder, _)) = &self.decoding else {
+            return;
+        };
+        let mut now = decoder.strangers();
+        if over {
+            now.lost += std::mem::take(&mut now.lacking);
+        }
+        let before = std::mem::replace(&mut self.strangers, now);
+        let sum = &mut out.strangers;
+        sum.learnt += now.learnt - before.learnt;
+        sum.lacking = sum.lacking + now.lacking - before.lacking;
+        sum.lost += now.lost - before.lost;
     }
 
     fn rejection(&self) -> Option<Arc<str>> {
@@ -244,6 +329,10 @@ impl Session {
             account.lose(reason, taken);
         }
         out.sessions.lose(reason, 1);
+        let counted = std::mem::take(&mut self.strangers);
+        out.strangers.learnt -= counted.learnt;
+        out.strangers.lacking -= counted.lacking;
+        out.strangers.lost -= counted.lost;
         out.held -= std::mem::take(&mut self.held);
         self.decoding = Decoding::Over(Arc::clone(reason));
     }
@@ -262,6 +351,7 @@ impl Delivery for Reading<'_> {
         if self.session.is_silent() {
             self.session.start(from, bytes, self.out);
         }
+        self.session.inform(self.out);
         match &mut self.session.decoding {
             Decoding::Reading(decoder) => {
                 let rows = self.out.rows.len();
@@ -275,7 +365,10 @@ impl Delivery for Reading<'_> {
                 self.out.bytes.lose(reason, len);
                 self.out.stream.lose(reason, len);
             }
-            Decoding::Waiting => {}
+            Decoding::Waiting => {
+                self.out.bytes.lose(UNTOLD, len);
+                self.out.stream.lose(UNTOLD, len);
+            }
         }
     }
 

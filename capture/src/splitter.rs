@@ -8,16 +8,18 @@ use crate::ports::Ports;
 use crate::source::Packet;
 use crate::worker::{OTHER_PORT, Worker};
 
-/// Segments and bytes of a batch: enough that waking a worker costs little for each.
+/// Of a batch: enough that waking a worker costs little for each.
 const BATCH_SEGMENTS: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
+/// Memory of a batch, with the last payload, which may go beyond.
+pub const SEGMENTS_SIZE: usize = 384 << 10;
 /// A batch goes on its way when its first packet is that old.
 const BATCH_NS: u64 = 100_000_000;
 
 /// Segments for one worker. Their payloads stand in one piece of memory, which is used again.
 #[derive(Debug, Default)]
-pub struct Batch {
-    segments: Vec<Entry>,
+pub struct Segments {
+    entries: Vec<Entry>,
     bytes: Vec<u8>,
 }
 
@@ -30,10 +32,10 @@ struct Entry {
     len: usize,
 }
 
-impl Batch {
+impl Segments {
     fn push(&mut self, key: FlowKey, segment: Segment, payload: &[u8], at: Timestamp) {
         self.bytes.extend_from_slice(payload);
-        self.segments.push(Entry {
+        self.entries.push(Entry {
             key,
             segment,
             at,
@@ -42,14 +44,14 @@ impl Batch {
     }
 
     fn due(&self, now: Timestamp) -> bool {
-        let first = self.segments.first().map_or(now, |entry| entry.at);
-        self.segments.len() >= BATCH_SEGMENTS
+        let first = self.entries.first().map_or(now, |entry| entry.at);
+        self.entries.len() >= BATCH_SEGMENTS
             || self.bytes.len() >= BATCH_BYTES
             || now.since(first) >= BATCH_NS
     }
 
     fn clear(&mut self) {
-        self.segments.clear();
+        self.entries.clear();
         self.bytes.clear();
     }
 
@@ -57,7 +59,7 @@ impl Batch {
     pub fn work(&mut self, worker: &mut Worker) {
         let mut rest = self.bytes.as_slice();
         let mut latest = Timestamp(i64::MIN);
-        for entry in &self.segments {
+        for entry in &self.entries {
             let (payload, after) = rest.split_at_checked(entry.len).unwrap_or_default();
             rest = after;
             latest = latest.max(entry.at);
@@ -71,8 +73,8 @@ impl Batch {
 /// A worker's end of the channels, as a reader sees it.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    pub full: Sender<Batch>,
-    pub empty: Receiver<Batch>,
+    pub full: Sender<Segments>,
+    pub empty: Receiver<Segments>,
 }
 
 /// Packets to batches of segments, by the worker that has their flow.
@@ -83,7 +85,7 @@ pub struct Splitter {
     seed: u64,
     sample: Option<Sample>,
     dissector: Dissector,
-    lanes: Vec<(Lane, Batch)>,
+    lanes: Vec<(Lane, Segments)>,
     /// Where workers are too slow: shed a batch, or wait?
     shed: bool,
     packets: u64,
@@ -106,7 +108,7 @@ impl Splitter {
             dissector: Dissector::new(),
             lanes: lanes
                 .into_iter()
-                .map(|lane| (lane, Batch::default()))
+                .map(|lane| (lane, Segments::default()))
                 .collect(),
             shed,
             packets: 0,
@@ -157,7 +159,7 @@ impl Splitter {
     /// Sends what there is.
     pub fn flush(&mut self) {
         for (lane, batch) in &mut self.lanes {
-            if !batch.segments.is_empty() {
+            if !batch.entries.is_empty() {
                 send(lane, batch, self.shed, &mut self.ledger);
             }
         }
@@ -193,7 +195,7 @@ impl Splitter {
     }
 }
 
-fn send(lane: &Lane, batch: &mut Batch, shed: bool, ledger: &mut Ledger) {
+fn send(lane: &Lane, batch: &mut Segments, shed: bool, ledger: &mut Ledger) {
     let empty = lane.empty.try_recv().unwrap_or_default();
     let full = std::mem::replace(batch, empty);
     let refused = if shed {
@@ -206,7 +208,7 @@ fn send(lane: &Lane, batch: &mut Batch, shed: bool, ledger: &mut Ledger) {
     };
     if let Some(mut refused) = refused {
         let packets: u64 = refused
-            .segments
+            .entries
             .iter()
             .map(|entry| u64::from(entry.segment.packets))
             .sum();

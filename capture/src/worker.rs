@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use recording::{Exchange, Ledger, Timestamp};
 
-use crate::flow::{Class, Connection, FlowKey, Place, State, Table};
+use crate::flow::{Class, Connection, FlowKey, Handle, Place, State, Table};
 use crate::options::Options;
 use crate::packet::{Endpoint, Segment};
 use crate::ports::Ports;
+use crate::probe::Board;
 use crate::session::{Output, Reading, Session};
 
 pub const OTHER_PORT: &str = "other port";
@@ -17,34 +18,14 @@ pub const OTHER_PORT: &str = "other port";
 /// Servers that are remembered by address.
 const MAX_SERVERS: usize = 4096;
 
-/// What a worker may hold, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Connections with data, and then those without and those that are over.
-    pub open_flows: usize,
-    pub silent_flows: usize,
-    pub closed_flows: usize,
-    /// Bytes in segments that wait and in decoders.
-    pub held: usize,
-    /// How long a connection may be quiet before it is taken for dead.
-    pub idle: Duration,
-    pub silent_idle: Duration,
-    pub closed_idle: Duration,
-}
+/// How long a connection may be quiet before it is taken for dead: one with data, one without, and
+/// one that is over.
+const OPEN_IDLE: Duration = Duration::from_secs(48 * 3600);
+const SILENT_IDLE: Duration = Duration::from_secs(600);
+const CLOSED_IDLE: Duration = Duration::from_secs(60);
 
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds {
-            open_flows: 200_000,
-            silent_flows: 1 << 16,
-            closed_flows: 1 << 15,
-            held: 96 << 20,
-            idle: Duration::from_secs(48 * 3600),
-            silent_idle: Duration::from_secs(600),
-            closed_idle: Duration::from_secs(60),
-        }
-    }
-}
+/// What a connection takes, beside what waits in it and its decoder.
+const FLOW_SIZE: usize = size_of::<Flow>() + Table::<Box<Flow>>::SLOT_SIZE;
 
 #[derive(Debug)]
 struct Flow {
@@ -68,28 +49,56 @@ impl Flow {
 #[derive(Debug)]
 pub struct Worker {
     ports: Ports,
-    bounds: Bounds,
-    table: Table<Flow>,
+    /// Bytes that it may hold.
+    memory: usize,
+    table: Table<Box<Flow>>,
     out: Output,
     /// Bytes in segments that wait.
     waiting: usize,
     packets: u64,
     other_port: u64,
     servers: BTreeSet<SocketAddr>,
+    board: Option<Arc<Board>>,
+    /// How many statements it said to lack.
+    confided: u64,
 }
 
 impl Worker {
-    /// `bounds` are its own part of what all workers may hold.
-    pub fn new(options: &Options, bounds: Bounds, last_session: Arc<AtomicU64>) -> Worker {
+    /// `memory` is its own part of what all workers may hold.
+    pub fn new(
+        options: &Options,
+        memory: usize,
+        last_session: Arc<AtomicU64>,
+        board: Option<Arc<Board>>,
+    ) -> Worker {
         Worker {
             ports: options.ports.clone(),
-            bounds,
+            memory,
             table: Table::new(),
             out: Output::new(options, last_session),
+            board,
+            confided: 0,
             waiting: 0,
             packets: 0,
             other_port: 0,
             servers: BTreeSet::new(),
+        }
+    }
+
+    /// Takes what the server told since.
+    pub fn consult(&mut self) {
+        let number = self.out.findings.as_ref().map_or(0, |it| it.number);
+        if let Some(news) = self.board.as_ref().and_then(|board| board.news(number)) {
+            self.out.findings = Some(news);
+        }
+    }
+
+    /// Says what the server should be asked for.
+    pub fn confide(&mut self) {
+        if let Some(board) = &self.board {
+            let lacking = self.out.strangers.lacking;
+            board.lacks(self.confided, lacking);
+            self.confided = lacking;
         }
     }
 
@@ -107,9 +116,11 @@ impl Worker {
         self.table.len(Class::Open) + self.table.len(Class::Silent)
     }
 
-    /// Bytes in segments that wait and in decoders.
+    /// Bytes of connections, of segments that wait in them, and of their decoders.
     pub fn held(&self) -> usize {
-        self.waiting + self.out.held
+        let classes = [Class::Closed, Class::Silent, Class::Open];
+        let flows: usize = classes.iter().map(|class| self.table.len(*class)).sum();
+        self.waiting + self.out.held + flows * FLOW_SIZE
     }
 
     /// What became of what it was given. `packets` has no `seen`, which is its caller's to count.
@@ -125,33 +136,42 @@ impl Worker {
     pub fn segment(&mut self, key: FlowKey, segment: &Segment, payload: &[u8], at: Timestamp) {
         self.packets += u64::from(segment.packets);
         self.out.bytes.seen += payload.len() as u64;
-        let begins = match self.table.get_mut(&key) {
-            None => true,
-            Some(flow) => {
-                let side = flow.side(segment.source);
-                let syn = segment.flags.syn() && !segment.flags.rst();
-                if syn && flow.connection.place(side, segment) == Place::Next {
-                    self.end(&key, "port reused");
-                    true
-                } else {
-                    flow.over && segment.payload_len > 0 && flow.connection.is_far(side, segment)
-                }
-            }
-        };
-        if begins && !self.begin(key, segment, payload, at) {
+        let known = self.table.find(&key);
+        let known = known.filter(|place| !self.is_another(&key, *place, segment));
+        let Some(place) = known.or_else(|| self.begin(key, segment, payload, at)) else {
             return;
+        };
+        self.advance(place, segment, payload, at);
+    }
+
+    /// Does the segment belong to another connection between the same ends?
+    fn is_another(&mut self, key: &FlowKey, place: Handle, segment: &Segment) -> bool {
+        let Some(flow) = self.table.get_mut(place) else {
+            return true;
+        };
+        let side = flow.side(segment.source);
+        let syn = segment.flags.syn() && !segment.flags.rst();
+        if syn && flow.connection.place(side, segment) == Place::Next {
+            self.end(key, "port reused");
+            return true;
         }
-        self.advance(&key, segment, payload, at);
+        flow.over && segment.payload_len > 0 && flow.connection.is_far(side, segment)
     }
 
     /// Makes a flow, where the segment can begin one.
-    fn begin(&mut self, key: FlowKey, segment: &Segment, payload: &[u8], at: Timestamp) -> bool {
+    fn begin(
+        &mut self,
+        key: FlowKey,
+        segment: &Segment,
+        payload: &[u8],
+        at: Timestamp,
+    ) -> Option<Handle> {
         let flags = segment.flags;
         if flags.rst() || (!flags.syn() && segment.payload_len == 0) {
             self.out
                 .bytes
                 .lose("payload of a reset", payload.len() as u64);
-            return false;
+            return None;
         }
         let from_client = match (flags.syn(), flags.ack()) {
             (true, false) => true,
@@ -168,7 +188,7 @@ impl Worker {
             self.packets -= u64::from(segment.packets);
             self.other_port += u64::from(segment.packets);
             self.out.bytes.lose(OTHER_PORT, payload.len() as u64);
-            return false;
+            return None;
         };
         self.make_room();
         self.out.sessions.seen += 1;
@@ -179,8 +199,7 @@ impl Worker {
             session: Session::new(spoken, client.socket(), server.socket(), at, mid_stream),
             over: false,
         };
-        self.table.insert(key, Class::Silent, at, flow);
-        true
+        Some(self.table.insert(key, Class::Silent, at, Box::new(flow)))
     }
 
     /// Who sent a segment of a connection whose beginning was not seen?
@@ -195,8 +214,8 @@ impl Worker {
         }
     }
 
-    fn advance(&mut self, key: &FlowKey, segment: &Segment, payload: &[u8], at: Timestamp) {
-        let Some(flow) = self.table.get_mut(key) else {
+    fn advance(&mut self, place: Handle, segment: &Segment, payload: &[u8], at: Timestamp) {
+        let Some(flow) = self.table.get_mut(place) else {
             return;
         };
         if flow.over {
@@ -215,18 +234,6 @@ impl Worker {
             .connection
             .segment(side, segment, payload, now, &mut reading);
         self.waiting = self.waiting + flow.connection.held() - waiting;
-        if self.waiting + self.out.held > self.bounds.held {
-            let waiting = flow.connection.held();
-            let mut reading = Reading {
-                session: &mut flow.session,
-                out: &mut self.out,
-            };
-            flow.connection.shed(now, &mut reading);
-            self.waiting = self.waiting + flow.connection.held() - waiting;
-            if self.waiting + self.out.held > self.bounds.held {
-                flow.session.give_up("memory limit", &mut self.out);
-            }
-        }
         self.out.stream.seen += flow.connection.span() - span;
         let is_silent = flow.session.is_silent();
         if was_silent && !is_silent && self.servers.len() < MAX_SERVERS {
@@ -241,14 +248,37 @@ impl Worker {
                 } else {
                     Class::Open
                 };
-                self.table.touch(key, class, at);
+                self.table.touch(place, class, at);
             }
             State::Closed(reason) => {
                 flow.session.close(reason, &mut self.out);
                 flow.over = true;
-                self.table.touch(key, Class::Closed, at);
+                self.table.touch(place, Class::Closed, at);
             }
         }
+        if self.held() > self.memory {
+            self.relieve(place, now);
+        }
+    }
+
+    /// Comes back to what it may hold: first by what waits in the connection at `place`, then by the
+    /// whole of it where it has more than its part, and then by those that have been quiet for longest.
+    fn relieve(&mut self, place: Handle, now: Timestamp) {
+        const PART: usize = 8;
+        if let Some(flow) = self.table.get_mut(place) {
+            let (span, waiting) = (flow.connection.span(), flow.connection.held());
+            let mut reading = Reading {
+                session: &mut flow.session,
+                out: &mut self.out,
+            };
+            flow.connection.shed(now, &mut reading);
+            self.waiting = self.waiting + flow.connection.held() - waiting;
+            self.out.stream.seen += flow.connection.span() - span;
+            if flow.session.held() > self.memory / PART {
+                flow.session.give_up("memory limit", &mut self.out);
+            }
+        }
+        self.end_quietest();
     }
 
     /// Ends a flow and forgets it.
@@ -273,35 +303,38 @@ impl Worker {
             .close(if ending { "fin" } else { reason }, &mut self.out);
     }
 
+    /// Makes room for one more connection. A flood of those without data, or of short ones, has but a
+    /// part of the memory.
     fn make_room(&mut self) {
-        for (class, most, reason) in [
-            (
-                Class::Closed,
-                self.bounds.closed_flows,
-                "too many connections",
-            ),
-            (
-                Class::Silent,
-                self.bounds.silent_flows,
-                "too many connections",
-            ),
-            (Class::Open, self.bounds.open_flows, "too many connections"),
-        ] {
-            while self.table.len(class) >= most.max(1) {
-                let Some((key, _)) = self.table.oldest(class) else {
-                    break;
-                };
-                self.end(&key, reason);
-            }
+        for (class, part) in [(Class::Closed, 8), (Class::Silent, 4)] {
+            let most = self.memory / part / FLOW_SIZE;
+            while self.table.len(class) > most && self.end_oldest(class) {}
         }
+        self.end_quietest();
+    }
+
+    fn end_quietest(&mut self) {
+        while self.held() > self.memory
+            && (self.end_oldest(Class::Closed)
+                || self.end_oldest(Class::Silent)
+                || self.end_oldest(Class::Open))
+        {}
+    }
+
+    fn end_oldest(&mut self, class: Class) -> bool {
+        let oldest = self.table.oldest(class);
+        if let Some((key, _)) = oldest {
+            self.end(&key, "too many connections");
+        }
+        oldest.is_some()
     }
 
     /// Ends what has been quiet for too long.
     pub fn expire(&mut self, now: Timestamp) {
         for (class, patience) in [
-            (Class::Closed, self.bounds.closed_idle),
-            (Class::Silent, self.bounds.silent_idle),
-            (Class::Open, self.bounds.idle),
+            (Class::Closed, CLOSED_IDLE),
+            (Class::Silent, SILENT_IDLE),
+            (Class::Open, OPEN_IDLE),
         ] {
             while let Some((key, at)) = self.table.oldest(class) {
                 if now - at < patience {

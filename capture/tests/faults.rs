@@ -3,7 +3,10 @@
 
 mod support;
 
-use recording::Notes;
+use std::io::Write as _;
+
+use capture::Ports;
+use recording::{Notes, Status};
 use support::*;
 
 #[test]
@@ -532,4 +535,47 @@ fn a_session_quiet_for_a_day_is_the_same_session() {
         .for_each(|frame| frame.at += talk.at - other.at);
     talk.frames.extend(other.frames);
     assert_eq!(talk.capture().sessions(), ["C:hello S:world idle"]);
+}
+
+/// On a port where several protocols may be spoken.
+fn capture_untold(talk: &Talk) -> Captured {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&pcap(1, &talk.frames)).unwrap();
+    let mut options = options(file.path(), &[]);
+    options.ports = Ports::new(protocol::registry().iter().map(|it| (PORT, *it)));
+    capture_with(&options)
+}
+
+#[test]
+fn mid_stream_waits_for_what_tells_the_protocol() {
+    let mut talk = Talk::new(ENDS);
+    let (body, answer) = ("{\"a\": 1}", "HTTP/1.1 204 No\r\n\r\n");
+    talk.say(CLIENT, body);
+    talk.say(SERVER, answer);
+    talk.say(CLIENT, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk.say(SERVER, answer);
+    let captured = capture_untold(&talk);
+    let opening = &captured.rows[0];
+    assert_eq!(&*opening.info.as_ref().unwrap().protocol, "http");
+    assert!(opening.notes.contains(Notes::MID_STREAM));
+    let request = &captured.rows[1];
+    assert_eq!(
+        (&*request.request.command, request.status),
+        ("GET", Status::Ok)
+    );
+    let untold = (body.len() + answer.len()) as u64;
+    assert_eq!(captured.lost("bytes", "protocol not told"), untold);
+    assert_eq!(captured.lost("stream", "protocol not told"), untold);
+}
+
+#[test]
+fn what_never_tells_its_protocol_is_counted() {
+    let mut talk = Talk::new(ENDS);
+    talk.say(SERVER, "what is this");
+    talk.say(CLIENT, "who knows");
+    talk.close();
+    let captured = capture_untold(&talk);
+    assert!(captured.rows.is_empty());
+    assert_eq!(captured.lost("bytes", "protocol not told"), 21);
+    assert_eq!(captured.lost("sessions", "protocol not told"), 1);
 }

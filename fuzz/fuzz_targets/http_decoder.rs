@@ -1,57 +1,5 @@
-//! Any bytes as the traffic of a connection, with gaps: rows come in their order and what is held
-//! stays bounded. The first byte says whether capture began in the middle; then each chunk has a
-//! byte of what it is and two of its length.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use protocol::{Limits, Opening, Side};
-use recording::{SessionInfo, Timestamp};
+mod decoder;
 
-const LIMITS: Limits = Limits {
-    request: 4096,
-    body: 4096,
-};
-const MAX_HELD: usize = 1 << 20;
-
-fuzz_target!(|data: &[u8]| {
-    let Some((first, mut data)) = data.split_first() else {
-        return;
-    };
-    let http = protocol::by_name("http").expect("in the registry");
-    let opening = Opening {
-        at: Timestamp(0),
-        mid_stream: first & 1 == 1,
-        info: SessionInfo {
-            protocol: "http".into(),
-            client: ([127, 0, 0, 1], 40_000).into(),
-            server: ([127, 0, 0, 1], 80).into(),
-            user: None,
-            database: None,
-            application: None,
-            backend: None,
-        },
-    };
-    let mut decoder = http.decoder(opening, LIMITS);
-    let mut rows = Vec::new();
-    let mut at = Timestamp(0);
-    while let Some(([kind, high, low], rest)) = data.split_first_chunk() {
-        at.0 += 1;
-        let len = usize::from(u16::from_be_bytes([*high, *low]));
-        let from = if kind & 1 == 0 { Side::Client } else { Side::Server };
-        data = rest;
-        if kind & 0xf0 == 0xf0 {
-            decoder.gap(from, len as u64, at, &mut rows);
-        } else {
-            let (chunk, rest) = data.split_at(len.min(data.len()));
-            data = rest;
-            decoder.data(from, chunk, at, &mut rows);
-        }
-        assert!(decoder.held() < MAX_HELD);
-    }
-    decoder.close("fin", at, &mut rows);
-    for (seq, row) in rows.iter().enumerate() {
-        assert_eq!(row.seq as usize, seq);
-        assert!(row.request.bytes.len() <= LIMITS.request);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| decoder::decode("http", data));

@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use recording::{Exchange, Response, SessionInfo, Timestamp};
+use recording::{Exchange, Response, SessionInfo, Statement, Timestamp};
 
 /// What the rest of Rehearsal knows of a protocol.
 pub trait Protocol: fmt::Debug + Send + Sync {
@@ -20,6 +21,15 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     fn decoder(&self, opening: Opening, limits: Limits) -> Box<dyn Decoder>;
 
     fn driver(&self, login: Login, limits: Limits) -> Box<dyn Driver>;
+
+    /// `None` where the protocol has nothing to ask.
+    fn inquiry(&self, _login: Login) -> Option<Box<dyn Inquiry>> {
+        None
+    }
+
+    /// Completes a row that refers to statements learnt later than it was written. Rows of a session
+    /// come in order of time; what is learnt of it is kept in `learnt`, by name.
+    fn mend(&self, _row: &mut Exchange, _learnt: &mut HashMap<Box<[u8]>, Statement>) {}
 
     /// Does the scheme of a target's URL decide on TLS, and how? Where it does, TLS comes before
     /// the first byte.
@@ -87,9 +97,20 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// file's name in the home directory.
     fn password_sources(&self) -> Option<(&'static str, &'static str, &'static str)>;
 
+    /// Where statements have values in them that only many requests tell.
+    fn learner(&self) -> Option<Box<dyn Learner>> {
+        None
+    }
+
+    /// Is it an option of a comparison, for [`Terms::options`], and can it have the value? The error
+    /// says what is wrong.
+    fn check_term(&self, _name: &str, _value: &str) -> Result<(), &'static str> {
+        Err("the protocol has no such option")
+    }
+
     /// How `observed` differs from `expected`; empty where it does not. Both are of the same
     /// request and answered; what one of them lacks is the caller's to tell.
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference>;
+    fn compare(&self, expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference>;
 
     /// The request as a person would want to read it.
     fn show_request(&self, exchange: &Exchange) -> Shown;
@@ -169,6 +190,78 @@ pub trait Decoder: fmt::Debug + Send {
     fn opaque(&self) -> Option<&'static str> {
         None
     }
+
+    /// What the server told of this connection. It may be told again and again; what was seen on
+    /// the wire goes before it.
+    fn learn(&mut self, _known: &Known) {}
+
+    /// Statements that the client named without having prepared them in sight.
+    fn strangers(&self) -> Strangers {
+        Strangers::default()
+    }
+}
+
+/// Statements that were prepared before capture met their session, by what became of them. Each is
+/// counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strangers {
+    pub learnt: u64,
+    /// Not known yet.
+    pub lacking: u64,
+    /// Not to be known any more.
+    pub lost: u64,
+}
+
+/// What a server tells of one of its connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub user: Option<Arc<str>>,
+    pub database: Option<Arc<str>>,
+    pub application: Option<Arc<str>>,
+    pub backend: Option<u64>,
+    pub executed: Option<Executed>,
+}
+
+/// The statement that a connection executed last, and between which times on capture's clock its
+/// execution certainly began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    pub text: Arc<str>,
+    pub earliest: Timestamp,
+    pub latest: Timestamp,
+}
+
+/// Asks a server, over a connection of its own, what capture can't see of connections that it met
+/// on their way. One question at a time.
+pub trait Inquiry: fmt::Debug + Send {
+    /// Begins. `same_clock`: the server reads the very clock that capture reads. Bytes to send are
+    /// appended to `out`, here and below.
+    fn open(&mut self, same_clock: bool, out: &mut Vec<u8>) -> Result<(), DriverError>;
+
+    fn ask(&mut self, at: Timestamp, out: &mut Vec<u8>) -> Result<(), DriverError>;
+
+    fn receive(
+        &mut self,
+        bytes: &[u8],
+        at: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Told>, DriverError>;
+
+    fn goodbye(&mut self, out: &mut Vec<u8>);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It may be asked.
+    Ready,
+    Connections {
+        /// By the client's end.
+        known: HashMap<SocketAddr, Known>,
+        /// Connections of which the user that asked may not be told.
+        hidden: u64,
+    },
+    /// The server refused the login or the question, in its own words.
+    Refused(String),
 }
 
 /// Who logs in to a target. A field that is `None` was not told by the user: the driver takes the
@@ -334,6 +427,26 @@ pub enum DriverError {
     Violation { what: String, offset: u64 },
     #[error("{0}")]
     Unsupported(&'static str),
+}
+
+/// Learns from many requests what in their statements is a value, though nothing in a single one
+/// tells it. The same requests in the same order teach the same; memory is bounded.
+pub trait Learner: fmt::Debug {
+    /// Takes a request into account. Are statements that came before told otherwise by now?
+    fn learn(&mut self, row: &Exchange) -> bool;
+
+    /// A statement without the values that were learnt; `None` where it stays as it is.
+    fn general(&self, text: &str) -> Option<Statement>;
+}
+
+/// On which two sides are compared.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// The protocol's own options, as the user named them.
+    pub options: Vec<(Arc<str>, Arc<str>)>,
+    /// Whose responses they are, by URL; `None` for those of a recording.
+    pub expected_target: Option<Arc<str>>,
+    pub observed_target: Option<Arc<str>>,
 }
 
 /// One way in which two responses differ.

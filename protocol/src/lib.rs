@@ -7,14 +7,20 @@
 
 mod border;
 mod http;
+mod mender;
 mod postgres;
 mod reader;
 mod sql;
 
 pub use border::{
-    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Learnt, Limits,
-    Login, Opening, Probe, Protocol, Recorded, Shown, Side,
+    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Executed,
+    Inquiry, Known, Learner, Learnt, Limits, Login, Opening, Probe, Protocol, Recorded, Shown,
+    Side, Strangers, Terms, Told,
 };
+pub use mender::Mender;
+
+/// What an [`Inquiry`] calls itself, so that its own session is told from those of production.
+pub const PROBE_NAME: &str = "rehearsal probe";
 
 /// Every protocol that Rehearsal speaks.
 pub fn registry() -> &'static [&'static dyn Protocol] {

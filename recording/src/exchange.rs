@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::Timestamp;
 
-/// One row of a recording or of a run: a session's opening, a request with its response, or a
-/// session's end.
+/// One row of a recording or of a run: a session's opening, a request with its response, what the
+/// session had prepared before, or its end.
 ///
 /// `(started_at, session, seq)` is the row's place in the order of time and the same in a recording
 /// and in every run of it, so that runs are compared by a merge.
@@ -21,7 +21,7 @@ pub struct Exchange {
     pub request: Request,
     pub status: Status,
     /// Why the status is `Unanswered` or `Skipped`, or how the session ended. A name that the ledger
-    /// uses too.
+    /// uses too. Of an answered request: what is odd in its form or its answer's.
     pub reason: Option<Arc<str>>,
     pub response: Option<Response>,
     pub notes: Notes,
@@ -41,6 +41,10 @@ pub enum Kind {
     Cancel,
     /// The session's end, once a session, also where only capture ended.
     Close,
+    /// A statement that the session had prepared before capture met it, as learnt from the server:
+    /// the request's bytes prepare it, and were not on the wire. It comes late in `seq`, and in
+    /// time before the first request that needs it.
+    Prepare,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -153,8 +157,16 @@ impl Pacing {
 impl Exchange {
     /// Last byte received minus first byte sent. `None` without a response.
     pub fn service_ns(&self) -> Option<u64> {
-        let sent_at = self.pacing.map_or(self.started_at, |pacing| pacing.sent_at);
-        Some(self.response.as_ref()?.last_byte_at.since(sent_at))
+        Some(self.response.as_ref()?.last_byte_at.since(self.sent_at()))
+    }
+
+    /// First byte received minus first byte sent. `None` without a response.
+    pub fn first_byte_ns(&self) -> Option<u64> {
+        Some(self.response.as_ref()?.first_byte_at.since(self.sent_at()))
+    }
+
+    fn sent_at(&self) -> Timestamp {
+        self.pacing.map_or(self.started_at, |pacing| pacing.sent_at)
     }
 
     /// Last byte received minus *intended* send time. In a recording the same as
@@ -173,7 +185,13 @@ impl Exchange {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Open, Kind::Request, Kind::Cancel, Kind::Close];
+    pub const ALL: [Kind; 5] = [
+        Kind::Open,
+        Kind::Request,
+        Kind::Cancel,
+        Kind::Close,
+        Kind::Prepare,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -181,6 +199,7 @@ impl Kind {
             Kind::Request => "request",
             Kind::Cancel => "cancel",
             Kind::Close => "close",
+            Kind::Prepare => "prepare",
         }
     }
 }
@@ -262,6 +281,10 @@ impl Notes {
         self.0 |= other.0;
     }
 
+    pub fn remove(&mut self, other: Notes) {
+        self.0 &= !other.0;
+    }
+
     /// Reads what `Display` prints. Names of a later version are passed over.
     pub fn parse(text: &str) -> Notes {
         let mut notes = Notes::default();
@@ -307,6 +330,8 @@ mod tests {
         assert_eq!(notes.to_string(), "");
         notes.add(Notes::MID_STREAM);
         notes.add(Notes::OVERLAP);
+        notes.add(Notes::CLOCK_STEP);
+        notes.remove(Notes::CLOCK_STEP);
         assert_eq!(notes.to_string(), "mid-stream,overlap");
         assert_eq!(Notes::parse("mid-stream,overlap,of-tomorrow"), notes);
         assert_eq!(Notes::parse(""), Notes::default());

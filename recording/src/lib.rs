@@ -15,7 +15,8 @@ pub use exchange::{
 pub use ledger::{Account, Ledger};
 pub use remedy::remedy;
 pub use store::{
-    ContentKind, Damage, FORMAT, HistogramError, Manifest, Recording, Rows, RunInfo, SegmentInfo,
-    StoreError, Verification, Writer, WriterOptions, decode_histogram, encode_histogram,
+    Batch, ContentKind, Damage, FORMAT, HistogramError, Manifest, Recording, Rows, RunInfo,
+    SegmentInfo, StoreError, Verification, Writer, WriterOptions, decode_histogram,
+    encode_histogram,
 };
 pub use time::{Timestamp, civil};

@@ -4,10 +4,14 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "kernel drop" => "enlarge --buffer-size",
         "interface drop" => "enlarge the network card's ring (ethtool -G)",
         "pipeline full" => "take a --sample, or capture to a file and --read that",
+        "row too large" => "make --body-limit smaller",
+        "memory limit" | "too many connections" => "give it more --max-memory",
         "snap length" => "capture whole packets (tcpdump -s 0)",
         "not captured" => "look for dropped packets here and on the mirror port",
         "not written" => "make room on the disk, and capture again",
         "encrypted (TLS)" => "capture where it is plain: behind what ends TLS",
+        "prepared before the capture" => "let --probe ask the server",
+        "protocol not told" => "say what is spoken there: -p PROTOCOL:PORT",
         _ => return None,
     })
 }

@@ -141,12 +141,16 @@ fn write_the_case() {
     };
     let monday = case().join("monday.rec");
     let mut writer = Writer::create(&monday, manifest(), options).unwrap();
-    rows().into_iter().for_each(|row| writer.push(row).unwrap());
+    rows()
+        .into_iter()
+        .for_each(|row| writer.push(&row).unwrap());
     writer.finish().unwrap();
 
     let crashed = case().join("crashed.rec");
     let mut writer = Writer::create(&crashed, manifest(), options).unwrap();
-    rows().into_iter().for_each(|row| writer.push(row).unwrap());
+    rows()
+        .into_iter()
+        .for_each(|row| writer.push(&row).unwrap());
     drop(writer);
     let open = crashed.join("open-00000.arrows");
     let mut bytes = std::fs::read(&open).unwrap();

@@ -100,7 +100,7 @@ fn record(
             application: None,
             backend: Some(session + 1),
         }));
-        writer.push(row)?;
+        writer.push(&row)?;
     }
     // Logging in takes some time, so that the first requests find their sessions open.
     let begin = begin + 500_000_000;
@@ -124,12 +124,12 @@ fn record(
             transaction: Transaction::Idle,
             ..Response::default()
         });
-        writer.push(row)?;
+        writer.push(&row)?;
     }
     let end = begin + (requests as f64 * 1e9 / rate) as i64 + 1_000_000;
     for session in 0..sessions {
         let seq = u32::try_from(requests / sessions + 2)?;
-        writer.push(row(session, seq, Kind::Close, end + session as i64))?;
+        writer.push(&row(session, seq, Kind::Close, end + session as i64))?;
     }
     writer.finish()?;
     Ok(())

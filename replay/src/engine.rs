@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use protocol::Mender;
 use recording::{Exchange, Kind, Ledger, Status, Timestamp};
 use tokio::sync::mpsc;
 
@@ -57,6 +58,7 @@ pub(crate) struct Report {
 struct ReaderReport {
     requests: u64,
     sessions: u64,
+    statements: u64,
     failed: Option<String>,
 }
 
@@ -130,6 +132,9 @@ where
     report.ledger = written.ledger;
     report.ledger.account_mut("requests").seen = read.requests;
     report.ledger.account_mut("sessions").seen = read.sessions;
+    if read.statements > 0 {
+        report.ledger.account_mut("statements").seen = read.statements;
+    }
     Ok(report)
 }
 
@@ -166,6 +171,7 @@ fn read<E: Error>(
     priority::patient();
     let mut report = ReaderReport::default();
     let mut schedule = Schedule::new(pace);
+    let mut mender = Mender::default();
     let mut batch = Vec::with_capacity(BATCH_ROWS);
     for row in rows {
         if shared.stop.load(Ordering::Relaxed) {
@@ -178,9 +184,11 @@ fn read<E: Error>(
                 break;
             }
         };
+        mender.mend(&mut row);
         match row.kind {
             Kind::Request | Kind::Cancel => report.requests += 1,
             Kind::Open => report.sessions += 1,
+            Kind::Prepare => report.statements += 1,
             Kind::Close => {}
         }
         let mut kept = 0;
@@ -245,6 +253,7 @@ fn count(ledger: &mut Ledger, row: &Exchange) {
     let account = match row.kind {
         Kind::Request | Kind::Cancel => ledger.account_mut("requests"),
         Kind::Open => ledger.account_mut("sessions"),
+        Kind::Prepare => ledger.account_mut("statements"),
         Kind::Close => return,
     };
     match (row.status, &row.reason) {

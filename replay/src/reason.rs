@@ -23,7 +23,7 @@ pub(crate) const UNSUPPORTED: &str = "unsupported";
 pub(crate) fn unsendable(row: &Exchange) -> Option<&'static str> {
     let incomplete = [Notes::REQUEST_GAP, Notes::REQUEST_CUT];
     match row.kind {
-        Kind::Close | Kind::Cancel => None,
+        Kind::Close | Kind::Cancel | Kind::Prepare => None,
         _ if row.notes.contains(Notes::ENCRYPTED) => Some(ENCRYPTED),
         _ if incomplete.iter().any(|note| row.notes.contains(*note)) => Some(INCOMPLETE),
         // Who it was is known, or is not: the protocol tells.

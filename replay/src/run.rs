@@ -20,7 +20,7 @@ impl Sink for Writer {
     type Error = StoreError;
 
     fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
-        Writer::push(self, row)
+        Writer::push(self, &row)
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), StoreError> {
@@ -56,7 +56,11 @@ pub fn run(
         notes: Vec::new(),
     };
     manifest.run = Some(info.clone());
-    let mut writer = Writer::create(out, manifest, WriterOptions::default())?;
+    let writer_options = WriterOptions {
+        leisurely: true,
+        ..WriterOptions::default()
+    };
+    let mut writer = Writer::create(out, manifest, writer_options)?;
     let report = engine::replay(recording.rows()?, options, &mut writer, progress, stop)?;
     tracing::debug!(report.peak_bytes, "the most that rows held");
     let mut notes = report.notes;

@@ -110,6 +110,7 @@ impl Schedule {
                 None => unsendable = Some(reason::NOTHING_TO_CANCEL),
             },
             Kind::Close => self.closed(row.session),
+            Kind::Prepare => {}
         }
         Planned {
             row,

@@ -219,8 +219,11 @@ impl<'a> Session<'a> {
             Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
                 self.worker.skip(job, reason::TRANSACTION_FAILED);
             }
-            Kind::Request if self.poll_learnt(&job, cx).is_pending() => return Taken::Held(job),
-            Kind::Request => {
+            Kind::Prepare if self.skipping => self.worker.skip(job, reason::TRANSACTION_FAILED),
+            Kind::Request | Kind::Prepare if self.poll_learnt(&job, cx).is_pending() => {
+                return Taken::Held(job);
+            }
+            Kind::Request | Kind::Prepare => {
                 if self.used {
                     // Others may have waited for longer.
                     self.give_back_if_idle();

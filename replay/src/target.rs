@@ -178,7 +178,7 @@ impl Target {
     }
 
     /// The login of a session that was recorded so.
-    pub(crate) fn login_for(&self, info: Option<&SessionInfo>, tls: bool) -> Login {
+    pub fn login_for(&self, info: Option<&SessionInfo>, tls: bool) -> Login {
         let mut login = self.login.clone();
         login.tls = tls;
         if let (None, Some(text)) = (&login.password, &self.password_file) {

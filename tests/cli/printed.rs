@@ -62,6 +62,13 @@ fn errors_say_what_to_do() {
         ),
         ("no_source", 2, &["capture", "-p", "5432", "-o", "{here}/c"]),
         (
+            "two_kinds_of_source",
+            2,
+            &[
+                "capture", "-i", "lo", "--read", "x.pcap", "-p", "5432", "-o", "{here}/c",
+            ],
+        ),
+        (
             "no_such_protocol",
             2,
             &[
@@ -103,6 +110,11 @@ fn errors_say_what_to_do() {
             "bad_gate",
             2,
             &["compare", case, case, "--fail-on", "p42 > 1"],
+        ),
+        (
+            "no_such_term",
+            1,
+            &["compare", case, case, "--ignore-header", "X-Build"],
         ),
         ("no_plan", 1, &["run", "{here}/plan.toml"]),
     ];

@@ -1,14 +1,13 @@
 //! The main job on real servers: production on 13 is recorded, and rehearsed on 13 and on 18.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::harness::{Capture, inspect, rehearsal, run};
+use crate::harness::{rehearsal, run};
+use crate::rehearsed::{Monday, truth};
 use crate::servers::{Server, python, root};
 
 /// What is known of the traffic: `tests/workload/changed.toml`.
@@ -39,41 +38,19 @@ fn an_upgrade_shows_what_changed_and_nothing_else() {
     ) else {
         return;
     };
-    let dir = tempfile::tempdir().unwrap();
-    let recording = dir.path().join("monday.rec");
-    let dump = dir.path().join("shop.dump");
+    let monday = Monday::new();
     let shop = production.load(None);
-    let dumped = Command::new("pg_dump")
-        .args(["--format", "custom", "--file"])
-        .arg(&dump)
-        .arg(&shop)
-        .status();
-    assert!(dumped.unwrap().success());
-
-    let Some(capture) = Capture::start(production.port(), &recording) else {
-        return;
-    };
+    let dump = monday.dump(&shop);
     let mut traffic = python();
     traffic.args(["tests/workload/traffic.py", &shop, "--duration", "8"]);
-    let traffic = traffic.output().unwrap();
-    assert!(
-        traffic.status.success(),
-        "{}",
-        String::from_utf8_lossy(&traffic.stderr)
-    );
-    capture.stop();
-    let recorded = inspect(&recording);
-    assert_eq!(recorded["protocol_violations"], 0, "{recorded:#}");
-    assert_eq!(recorded["notes"]["mid-stream"], Value::Null, "{recorded:#}");
+    let Some(()) = monday.record(production.port(), &mut traffic) else {
+        return;
+    };
+    let sides = [&old, &new].map(|server| side(server, &dump));
+    let gate = "[gate]\nfail-on = \"differences > 0\"\n";
+    let report = monday.rehearse(sides, gate);
 
-    let plan = dir.path().join("plan.toml");
-    fs::write(&plan, plan_of(&old, &new, &dump)).unwrap();
-    run(rehearsal().args(["run", "--quiet"]).arg(&plan), 3);
-
-    let truth = fs::read_to_string(root().join("tests/workload/changed.toml")).unwrap();
-    let truth: Truth = toml::from_str(&truth).unwrap();
-    let report = fs::read(dir.path().join("runs/report.json")).unwrap();
-    let report: Value = serde_json::from_slice(&report).unwrap();
+    let truth: Truth = truth("tests/workload/changed.toml");
     let expected: BTreeSet<(String, String)> = truth
         .changed
         .iter()
@@ -93,31 +70,15 @@ fn an_upgrade_shows_what_changed_and_nothing_else() {
     );
 
     // The same version against itself: nothing differs.
-    let [first, second, third] =
-        ["runs/old", "runs/old-again", "third"].map(|run| dir.path().join(run));
     let target = old.load(Some(&dump));
     let mut replay = rehearsal();
-    replay
-        .args(["replay", "--quiet", "--target", &target])
-        .arg(&recording);
-    run(replay.arg("-o").arg(&third), 0);
-    let mut compare = rehearsal();
-    compare
-        .arg("compare")
-        .arg(&first)
-        .arg(&third)
-        .arg("--noise")
-        .arg(&second);
-    run(compare.args(["--fail-on", "differences > 0"]), 0);
+    replay.args(["replay", "--quiet", "--target", &target]);
+    replay.arg(monday.path("monday.rec"));
+    run(replay.arg("-o").arg(monday.path("third")), 0);
+    monday.compare("runs/old", "third", &["--noise", "runs/old-again"], 0);
 
     // Against what production answered: what differs is what always does.
-    let mut compare = rehearsal();
-    compare.arg("compare").arg(&recording).arg(&third);
-    let compared = run(
-        compare.args(["--fail-on", "differences > 0", "--json", "-"]),
-        3,
-    );
-    let compared: Value = serde_json::from_slice(&compared.stdout).unwrap();
+    let compared = monday.compare("monday.rec", "third", &[], 3);
     let noise: BTreeSet<(String, String)> = truth
         .noise
         .iter()
@@ -126,21 +87,14 @@ fn an_upgrade_shows_what_changed_and_nothing_else() {
     assert_eq!(differing(&compared["groups"]), noise, "{compared:#}");
 }
 
-fn plan_of(old: &Server, new: &Server, dump: &Path) -> String {
-    let side = |name: &str, server: &Server| {
-        let load = root().join("tests/workload/load");
-        format!(
-            "[{name}]\ntarget = \"postgresql://shop:rehearsal@127.0.0.1:{}/shop\"\nrestore = \"'{}' '{}' '{}'\"\n",
-            server.port(),
-            load.display(),
-            server.url,
-            dump.display()
-        )
-    };
-    format!(
-        "recording = \"monday.rec\"\noutput = \"runs\"\n{}{}[gate]\nfail-on = \"differences > 0\"\n",
-        side("old", old),
-        side("new", new)
+/// The target, and what restores it.
+fn side(server: &Server, dump: &Path) -> (String, String) {
+    let load = root().join("tests/workload/load");
+    let (load, dump) = (load.display(), dump.display());
+    let port = server.port();
+    (
+        format!("postgresql://shop:rehearsal@127.0.0.1:{port}/shop"),
+        format!("'{load}' '{}' '{dump}'", server.url),
     )
 }
 

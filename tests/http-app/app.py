@@ -178,7 +178,8 @@ def clock(request):
 
 
 def catalogue(request):
-    return Answer(301, Location="/api/books?page=1")
+    """Names itself as it was called."""
+    return Answer(301, Location=f"http://{request.environ['HTTP_HOST']}/api/books?page=1")
 
 
 ROUTES = [

@@ -10,7 +10,7 @@ fn written(dir: &Path, id: &str, rows: &[Exchange]) -> Recording {
     manifest.id = id.to_owned();
     let mut writer = Writer::create(dir, manifest, WriterOptions::default()).expect("a writer");
     for row in rows {
-        writer.push(row.clone()).expect("a row");
+        writer.push(row).expect("a row");
     }
     writer.finish().expect("an end");
     Recording::open(dir).expect("a recording")

@@ -27,10 +27,11 @@ pub(crate) fn compare_rows(
 ) -> Comparison {
     let options = Options {
         gate: gate.parse().expect("a gate"),
-        capture: None,
+        ..Options::default()
     };
     let (noise, noise_rows) = noise.unzip();
-    let mut comparer = Comparer::new(&old.0, testing::protocols);
+    let sides = [&old.0, &new.0];
+    let mut comparer = Comparer::new(sides, noise.as_ref(), &options, testing::protocols);
     comparer
         .read(Join::new(rows(old.1), rows(new.1), noise_rows.map(rows)))
         .expect("rows in order");
@@ -197,6 +198,29 @@ fn a_slower_statement_fails_beyond_noise_only() {
     assert_eq!(first.added_ns, 80 * 8_000_000);
     let noisy = compare(&old, &slow(9_000), Some(&slow(9_000)), gate);
     assert_eq!(noisy.verdict.outcome, Outcome::Pass, "{:?}", noisy.verdict);
+}
+
+#[test]
+fn what_differs_at_many_names_is_one_group() {
+    let mut old = vec![testing::open(1)];
+    old.extend((1..=300).map(|n| testing::request(1, n, &testing::user_page(n))));
+    let mut new = old.clone();
+    for row in new.iter_mut().skip(1).step_by(2) {
+        *row = row.clone().answered("1\t11.00");
+    }
+    let mut monday = run("old");
+    monday.protocols = vec!["fake".to_owned(), "http".to_owned()];
+    let found = compare_rows([(monday, &old), (run("new"), &new)], None, ANSWERS);
+    let groups: Vec<_> = found
+        .groups
+        .iter()
+        .map(|it| (it.named.statement.as_str(), it.count, it.compared))
+        .collect();
+    assert_eq!(groups, [("GET /users/{name}", 150, 300)]);
+    assert_eq!(found.groups[0].places["column total"], 150);
+    assert_eq!(found.groups[0].examples.len(), 3);
+    assert_eq!(found.latency.fingerprints.len(), 1);
+    assert_eq!(found.latency.fingerprints[0].times.old.count, 300);
 }
 
 #[test]

@@ -50,24 +50,28 @@ fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
             ),
         );
     }
-    let t = &i.latency;
-    fact(
-        "times",
-        format!(
-            "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-            duration(t.p50_ns),
-            duration(t.p90_ns),
-            duration(t.p99_ns),
-            duration(t.p999_ns),
-            duration(t.max_ns)
-        ),
-    );
+    for (name, times) in [("first byte", &i.first_byte), ("last byte", &i.latency)] {
+        fact(
+            name,
+            format!(
+                "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+                duration(times.p50_ns),
+                duration(times.p90_ns),
+                duration(times.p99_ns),
+                duration(times.p999_ns),
+                duration(times.max_ns)
+            ),
+        );
+    }
     fact("errors", counts(&i.totals.errors));
     if !i.totals.incomplete.is_empty() {
         fact("unanswered", counts(&i.totals.incomplete));
     }
     if i.protocol_violations > 0 {
         fact("violations", plural(i.protocol_violations, "session"));
+    }
+    if !i.oddities.is_empty() {
+        fact("odd", counts(&i.oddities));
     }
     if !i.notes.is_empty() {
         fact("marked", counts(&i.notes));

@@ -110,6 +110,16 @@ impl Direction {
         front.is_some_and(|held| held.start <= self.next())
     }
 
+    /// Is nothing missing, and does nothing wait?
+    fn is_settled(&self) -> bool {
+        let next = self.next();
+        let idle = self
+            .assembler
+            .as_ref()
+            .is_none_or(|it| it.front().is_none());
+        idle && self.acked <= next && self.fin.is_none_or(|fin| fin <= next)
+    }
+
     fn finished(&self) -> bool {
         self.fin.is_some_and(|fin| self.next() >= fin)
     }
@@ -277,6 +287,11 @@ impl Connection {
 
     /// Delivers what is due, and gives up what has been waited for long enough.
     fn settle(&mut self, at: Timestamp, out: &mut impl Delivery) {
+        if self.client.is_settled() && self.server.is_settled() {
+            self.client.hole_since = None;
+            self.server.hole_since = None;
+            return;
+        }
         loop {
             self.pump(at, out);
             let given_up =

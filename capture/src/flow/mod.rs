@@ -6,4 +6,4 @@ mod table;
 
 pub use assembler::Inserted;
 pub use connection::{Connection, Delivery, Place, State};
-pub use table::{Class, FlowKey, Table};
+pub use table::{Class, FlowKey, Handle, Table};

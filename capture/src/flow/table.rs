@@ -89,6 +89,10 @@ pub enum Class {
 const CLASSES: usize = 3;
 const NONE: u32 = u32::MAX;
 
+/// Where a flow is in its table.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle(u32);
+
 #[derive(Debug)]
 struct Slot<T> {
     key: FlowKey,
@@ -117,6 +121,9 @@ pub struct Table<T> {
 }
 
 impl<T> Table<T> {
+    /// Bytes that an entry takes, at the most: what grows doubles.
+    pub const SLOT_SIZE: usize = 2 * (size_of::<Slot<T>>() + size_of::<(FlowKey, u32)>());
+
     pub fn new() -> Table<T> {
         let empty = List {
             oldest: NONE,
@@ -135,16 +142,17 @@ impl<T> Table<T> {
         self.lists.get(class as usize).map_or(0, |list| list.len)
     }
 
-    pub fn get_mut(&mut self, key: &FlowKey) -> Option<&mut T> {
-        let place = *self.places.get(key)?;
+    /// Where a flow is, until another call removes it.
+    pub fn find(&self, key: &FlowKey) -> Option<Handle> {
+        self.places.get(key).copied().map(Handle)
+    }
+
+    pub fn get_mut(&mut self, Handle(place): Handle) -> Option<&mut T> {
         self.slots.get_mut(place as usize)?.value.as_mut()
     }
 
     /// Sets the flow's class and the time of its last packet.
-    pub fn touch(&mut self, key: &FlowKey, class: Class, at: Timestamp) {
-        let Some(place) = self.places.get(key).copied() else {
-            return;
-        };
+    pub fn touch(&mut self, Handle(place): Handle, class: Class, at: Timestamp) {
         let newest = self.lists.get(class as usize).map(|list| list.newest);
         if newest != Some(place) {
             self.unlink(place);
@@ -155,7 +163,7 @@ impl<T> Table<T> {
         }
     }
 
-    pub fn insert(&mut self, key: FlowKey, class: Class, at: Timestamp, value: T) {
+    pub fn insert(&mut self, key: FlowKey, class: Class, at: Timestamp, value: T) -> Handle {
         self.remove(&key);
         let slot = Slot {
             key,
@@ -179,6 +187,7 @@ impl<T> Table<T> {
         };
         self.places.insert(key, place);
         self.link(place, class);
+        Handle(place)
     }
 
     pub fn remove(&mut self, key: &FlowKey) -> Option<T> {
@@ -307,9 +316,12 @@ mod tests {
                         match known {
                             Some(place) => {
                                 oracle.remove(place);
-                                table.touch(&key(port), class, at);
+                                let known = table.find(&key(port)).unwrap();
+                                table.touch(known, class, at);
                             }
-                            None => table.insert(key(port), class, at, port),
+                            None => {
+                                table.insert(key(port), class, at, port);
+                            }
                         }
                         oracle.push((port, class, at));
                     }

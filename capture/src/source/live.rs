@@ -1,5 +1,6 @@
 //! Network interfaces, by libpcap.
 
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ pub struct Live {
     capture: Capture<Active>,
     link_type: u32,
     /// How often the kernel counts a packet: twice on the loopback, on its way out and on its way
-    /// in. libpcap hands over the second.
+    /// in, where it can't be told to leave the first out. libpcap hands over the second.
     copies: u64,
     /// The kernel's counters when last asked: received, dropped, dropped by the interface. They
     /// wrap.
@@ -102,17 +103,26 @@ impl Live {
             .open()
             .and_then(Capture::setnonblock)
             .map_err(fail)?;
+        let copies = if is_loopback(interface) && !ignore_outgoing(&capture) {
+            2
+        } else {
+            1
+        };
         set_filter(&mut capture, interface, ports, options)?;
         let link_type = u32::try_from(capture.get_datalink().0).unwrap_or(u32::MAX);
-        Ok(Live {
+        let mut live = Live {
             interface: interface.to_owned(),
             capture,
             link_type,
-            copies: if is_loopback(interface) { 2 } else { 1 },
+            copies,
             counters: [0; 3],
             counted: [0; 3],
             read: 0,
-        })
+        };
+        // What came before the filter is not of this capture.
+        live.count();
+        live.counted = [0; 3];
+        Ok(live)
     }
 
     /// The next packet; `None` where there was none for a while.
@@ -154,7 +164,7 @@ impl Live {
     /// Has all been read that the kernel has put into its ring?
     pub fn is_drained(&mut self) -> bool {
         let [received, dropped, _] = self.count();
-        received.saturating_sub(dropped) / self.copies == self.read
+        received.saturating_sub(dropped) / self.copies <= self.read
     }
 
     /// Packets that the kernel and the interface dropped since the capture began. On the loopback
@@ -197,6 +207,32 @@ fn set_filter(
         filter: wanted,
         source,
     })
+}
+
+/// Spares the kernel the copy of each packet that it sends. False where it can't be: before Linux
+/// 4.20, and elsewhere.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn ignore_outgoing(capture: &Capture<Active>) -> bool {
+    /// From linux/if_packet.h.
+    const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the kernel reads `on` while the call lasts.
+    let refused = unsafe {
+        libc::setsockopt(
+            capture.as_raw_fd(),
+            libc::SOL_PACKET,
+            PACKET_IGNORE_OUTGOING,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    refused == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ignore_outgoing(_: &Capture<Active>) -> bool {
+    false
 }
 
 fn is_loopback(interface: &str) -> bool {

@@ -12,8 +12,9 @@ use std::time::Instant;
 use capture::{Options, Ports, Progress, Sink, Source};
 use protocol::{
     Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown, Side,
+    Terms,
 };
-use recording::{Exchange, Kind, Notes, Request, Status, StoreError, Timestamp};
+use recording::{Batch, Exchange, Kind, Notes, Request, Status, StoreError, Timestamp};
 
 pub const PORT: u16 = 5432;
 
@@ -71,7 +72,7 @@ impl Protocol for Scribe {
         None
     }
 
-    fn compare(&self, _: &Exchange, _: &Exchange) -> Vec<Difference> {
+    fn compare(&self, _: &Exchange, _: &Exchange, _: &Terms) -> Vec<Difference> {
         Vec::new()
     }
 
@@ -184,8 +185,8 @@ impl Decoder for ScribeDecoder {
 pub struct Memory(pub Vec<Exchange>);
 
 impl Sink for Memory {
-    fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
-        self.0.push(row);
+    fn write(&mut self, rows: Batch) -> Result<(), StoreError> {
+        self.0.extend(rows.into_rows().unwrap());
         Ok(())
     }
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use recording::Exchange;
 use serde_json::Value;
 
-use super::cookies;
+use super::location::{self, Own};
 use super::message::Message;
-use crate::{Difference, DifferenceKind};
+use super::{cookies, wishes};
+use crate::{Difference, DifferenceKind, Terms};
 
 /// Differences of one response that are told one by one.
 const MAX_TOLD: usize = 100;
@@ -15,7 +16,7 @@ const MAX_TOLD: usize = 100;
 const MAX_VALUE: usize = 200;
 
 /// Fields that say nothing of the answer: times, names of servers and of requests, and how the
-/// message was carried.
+/// message was carried. Compared where the user wants them to be.
 const IGNORED: [&str; 38] = [
     "age",
     "alt-svc",
@@ -57,9 +58,17 @@ const IGNORED: [&str; 38] = [
     "x-trace-id",
 ];
 
+/// Fields that may name the server itself.
+const REFERENCES: [&str; 3] = [
+    "access-control-allow-origin",
+    "content-location",
+    "location",
+];
+
+const SET_COOKIE: &str = "set-cookie";
 const ABSENT: &str = "absent";
 
-pub fn compare(expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+pub fn compare(expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference> {
     let (old, new) = (columns(expected), columns(observed));
     if old.0 != new.0 {
         let kind = match (is_error(old.0), is_error(new.0)) {
@@ -73,7 +82,11 @@ pub fn compare(expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
     let mut differences = Vec::new();
     match (Message::of(expected), Message::of(observed)) {
         (Some(old), Some(new)) => {
-            compare_fields(&old, &new, &mut differences);
+            let owns = || {
+                let old = Own::new(expected, terms.expected_target.as_deref());
+                [old, Own::new(observed, terms.observed_target.as_deref())]
+            };
+            compare_fields([&old, &new], &terms.options, owns, &mut differences);
             if digest(expected) != digest(observed) {
                 compare_contents(expected, observed, &old, &new, &mut differences);
             }
@@ -131,62 +144,58 @@ fn by_digest(expected: &Exchange, observed: &Exchange) -> Difference {
     difference(DifferenceKind::Values, "body", &old, &new)
 }
 
-fn compare_fields(old: &Message, new: &Message, differences: &mut Vec<Difference>) {
-    let (old, new) = (fields(old), fields(new));
+fn compare_fields(
+    messages: [&Message; 2],
+    options: &wishes::Options,
+    owns: impl Fn() -> [Own; 2],
+    differences: &mut Vec<Difference>,
+) {
+    let [old, new] = messages.map(|message| fields(message, options));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
-        let value = |fields: &BTreeMap<String, String>| {
-            fields
-                .get(name)
-                .cloned()
-                .unwrap_or_else(|| ABSENT.to_owned())
+        let same = match (old.get(name), new.get(name)) {
+            (Some(old), Some(new)) if REFERENCES.contains(&name.as_str()) => {
+                old == new || location::is_same([old, new], owns().each_ref())
+            }
+            (old, new) => old == new,
         };
-        let (old, new) = (value(&old), value(&new));
-        if old != new {
+        if !same {
+            let value = |known: Option<&String>| known.map_or(ABSENT.to_owned(), String::clone);
+            let (old, new) = (value(old.get(name)), value(new.get(name)));
             let place = format!("header {name}");
             differences.push(difference(DifferenceKind::Headers, &place, &old, &new));
         }
     }
 }
 
-/// By lower-case name, several of a name joined.
-fn fields(message: &Message) -> BTreeMap<String, String> {
+fn is_ignored(name: &str, options: &wishes::Options) -> bool {
+    let told = |option| wishes::values(options, option).any(|it| it.eq_ignore_ascii_case(name));
+    told("ignore-header") || IGNORED.contains(&name) && !told("compare-header")
+}
+
+/// By lower-case name, several of a name joined; of cookies that are set, the names.
+fn fields(message: &Message, options: &wishes::Options) -> BTreeMap<String, String> {
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in message.head.head.fields() {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        if IGNORED.contains(&name.as_str()) || name == "set-cookie" {
+        if name == SET_COOKIE || is_ignored(&name, options) {
             continue;
         }
-        let value = String::from_utf8_lossy(value);
-        let value = match name.as_str() {
-            "location" | "content-location" => without_authority(&value),
-            _ => &*value,
-        };
         let known = fields.entry(name).or_default();
         if !known.is_empty() {
             known.push_str(", ");
         }
-        known.push_str(value);
+        known.push_str(&String::from_utf8_lossy(value));
     }
     let set = cookies::set_by(&message.head).into_iter();
     let names: BTreeSet<String> = set
         .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
         .collect();
-    if !names.is_empty() {
+    if !names.is_empty() && !is_ignored(SET_COOKIE, options) {
         let names: Vec<String> = names.into_iter().collect();
-        fields.insert("set-cookie".to_owned(), names.join(", "));
+        fields.insert(SET_COOKIE.to_owned(), names.join(", "));
     }
     fields
-}
-
-/// Servers write the name they are called by into absolute URLs, and two targets have two names.
-fn without_authority(url: &str) -> &str {
-    match url.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => rest
-            .find(['/', '?', '#'])
-            .map_or("/", |at| rest.get(at..).unwrap_or_default()),
-        _ => url,
-    }
 }
 
 fn compare_contents(
@@ -313,6 +322,8 @@ fn compare_lines(old: &str, new: &str, differences: &mut Vec<Difference>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use recording::Timestamp;
 
     use super::super::body::Asked;
@@ -348,7 +359,11 @@ mod tests {
     }
 
     fn between(old: &str, new: &str) -> Vec<String> {
-        compare(&answered(old, 1000), &answered(new, 1000))
+        between_on(&Terms::default(), old, new)
+    }
+
+    fn between_on(terms: &Terms, old: &str, new: &str) -> Vec<String> {
+        compare(&answered(old, 1000), &answered(new, 1000), terms)
             .into_iter()
             .map(|difference| {
                 let Difference {
@@ -379,7 +394,7 @@ mod tests {
     fn fields_that_matter_are_compared() {
         let old = message(
             "200 OK",
-            "Date: a\r\nX-A: 1\r\nVary: a\r\nVary: b\r\nSet-Cookie: s=1\r\nLocation: http://old/a\r\n",
+            "Date: a\r\nX-A: 1\r\nVary: a\r\nVary: b\r\nSet-Cookie: s=1\r\nLocation: /a\r\n",
             "",
         );
         let same = message(
@@ -387,7 +402,15 @@ mod tests {
             "ETag: b\r\nx-a: 1\r\nvary: a, b\r\nSet-Cookie: s=2; Path=/\r\nLocation: http://new:1/a\r\n",
             "",
         );
-        assert_eq!(between(&old, &same), [""; 0]);
+        let terms = Terms {
+            observed_target: Some("http://new:1".into()),
+            ..Terms::default()
+        };
+        assert_eq!(between_on(&terms, &old, &same), [""; 0]);
+        assert_eq!(
+            between(&old, &same),
+            ["headers, header location: /a / http://new:1/a"]
+        );
         let new = message(
             "200 OK",
             "X-A: 2\r\nVary: a, b\r\nSet-Cookie: t=1\r\nLocation: /b\r\n",
@@ -401,6 +424,30 @@ mod tests {
                 "headers, header x-a: 1 / 2"
             ]
         );
+    }
+
+    #[test]
+    fn which_fields_matter_is_the_users_choice() {
+        let message = |fields| message("200 OK", fields, "");
+        let old = message("ETag: a\r\nX-A: 1\r\nSet-Cookie: s=1\r\n");
+        let new = message("ETag: b\r\nX-A: 2\r\n");
+        let on = |options: &[(&str, &str)]| {
+            let options = options.iter();
+            let options = options.map(|(name, value)| (Arc::from(*name), Arc::from(*value)));
+            let terms = Terms {
+                options: options.collect(),
+                ..Terms::default()
+            };
+            between_on(&terms, &old, &new)
+        };
+        let etag = "headers, header etag: a / b";
+        let cookie = "headers, header set-cookie: s / absent";
+        let field = "headers, header x-a: 1 / 2";
+        assert_eq!(on(&[]), [cookie, field]);
+        assert_eq!(on(&[("compare-header", "ETag")]), [etag, cookie, field]);
+        assert_eq!(on(&[("ignore-header", "X-a")]), [cookie]);
+        let ignored = [("ignore-header", "set-cookie"), ("ignore-header", "x-a")];
+        assert_eq!(on(&ignored), [""; 0]);
     }
 
     #[test]
@@ -453,7 +500,7 @@ mod tests {
         assert_eq!(between(&image("abc"), &image("abc")), [""; 0]);
         for cap in [0, 60] {
             let (old, new) = (answered(&image("abc"), cap), answered(&image("abd"), cap));
-            let found = compare(&old, &new);
+            let found = compare(&old, &new, &Terms::default());
             assert_eq!(found.len(), 1);
             assert_eq!(found.first().unwrap().kind, DifferenceKind::Values);
         }

@@ -8,6 +8,7 @@ use memchr::memchr;
 pub const MAX_HEAD: usize = 64 << 10;
 const MAX_FIELDS: usize = 192;
 const FOLDED: Fault = "folded content-length or transfer-encoding";
+const LONE_LF: Fault = "line without CR";
 
 /// Why the bytes can't be read any further: a name for the ledger.
 pub type Fault = &'static str;
@@ -148,6 +149,12 @@ impl Head {
         self.text.get(range.clone()).unwrap_or_default()
     }
 
+    /// Is the flaw one that a reader need not put up with? A lone LF may be read as the end of a line
+    /// (section 2.2).
+    pub fn is_violation(&self) -> bool {
+        self.flaw.is_some_and(|flaw| flaw != LONE_LF)
+    }
+
     /// May the connection carry another message after this one?
     pub fn keeps_alive(&self) -> bool {
         match self.minor {
@@ -181,7 +188,7 @@ impl Head {
                 Some(_) => flaw = Some("repeated content-length"),
             }
         }
-        self.flaw = self.flaw.or(flaw);
+        self.flaw = flaw.or(self.flaw);
         Ok(length)
     }
 
@@ -318,7 +325,7 @@ impl Lines {
         let mut start = 0;
         for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             if !line.ends_with(b"\r\n") {
-                lines.flaw = lines.flaw.or(Some("line without CR"));
+                lines.flaw = lines.flaw.or(Some(LONE_LF));
             }
             let continues = line.starts_with(b" ") || line.starts_with(b"\t");
             if number > 0 && continues {
@@ -520,6 +527,11 @@ mod tests {
         assert_eq!(folded.head.value("d"), Some(&b"e"[..]));
         let bare = request("GET / HTTP/1.1\nA: b\n\n").unwrap();
         assert_eq!(bare.head.flaw, Some("line without CR"));
+        assert!(folded.head.is_violation() && !bare.head.is_violation());
+        let text = "GET / HTTP/1.1\nContent-Length: 05\n\n";
+        let mut both = request(text).unwrap();
+        assert_eq!(both.head.content_length(), Ok(Some(5)));
+        assert!(both.head.is_violation());
         let space = "HTTP/1.1 200 OK\r\nA : b\r\n\r\n";
         let space = ResponseHead::parse(space.as_bytes()).unwrap();
         assert_eq!(space.head.flaw, Some("white space before a colon"));

@@ -11,6 +11,8 @@ mod cookies;
 mod decoder;
 mod driver;
 mod head;
+mod learn;
+mod location;
 mod message;
 mod reply;
 mod rewrite;
@@ -25,7 +27,8 @@ use std::sync::Arc;
 use recording::{Exchange, Response};
 
 use crate::{
-    Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Recorded, Shown,
+    Answer, Decoder, Difference, Driver, Learner, Limits, Login, Opening, Probe, Protocol,
+    Recorded, Shown, Terms,
 };
 
 #[derive(Debug)]
@@ -119,8 +122,16 @@ impl Protocol for Http {
         None
     }
 
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
-        compare::compare(expected, observed)
+    fn learner(&self) -> Option<Box<dyn Learner>> {
+        Some(Box::new(learn::Paths::default()))
+    }
+
+    fn check_term(&self, name: &str, value: &str) -> Result<(), &'static str> {
+        wishes::check_term(name, value)
+    }
+
+    fn compare(&self, expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference> {
+        compare::compare(expected, observed, terms)
     }
 
     fn show_request(&self, exchange: &Exchange) -> Shown {

@@ -8,10 +8,13 @@ const MAX_TEXT: usize = 1024;
 
 pub fn statement(method: &str, target: &[u8]) -> Statement {
     let target = String::from_utf8_lossy(target);
-    let mut text = match method {
+    named(match method {
         "CONNECT" => "CONNECT {authority}".to_owned(),
         _ => format!("{method} {}", template(origin_form(&target))),
-    };
+    })
+}
+
+pub fn named(mut text: String) -> Statement {
     if text.len() > MAX_TEXT {
         text.truncate(text.floor_char_boundary(MAX_TEXT));
     }

@@ -85,6 +85,15 @@ pub fn set_header<'a>(options: &'a Options, name: &[u8]) -> Option<&'a str> {
     found.map(|(_, value)| value)
 }
 
+/// Is it an option of a comparison, and can it have the value?
+pub fn check_term(name: &str, value: &str) -> Result<(), &'static str> {
+    match name {
+        "compare-header" | "ignore-header" if is_token(value) => Ok(()),
+        "compare-header" | "ignore-header" => Err("say a header's name"),
+        _ => Err("there is no such option for HTTP"),
+    }
+}
+
 /// Why a request is not to be sent.
 pub fn withheld(request: &Exchange, options: &Options) -> Option<&'static str> {
     if !is_wanted(request, options) {
@@ -281,5 +290,14 @@ mod tests {
         ] {
             assert_eq!(check(name, value), Err(why), "{name} {value}");
         }
+        assert_eq!(check_term("ignore-header", "X-A"), Ok(()));
+        assert_eq!(
+            check_term("compare-header", "ETag: a"),
+            Err("say a header's name")
+        );
+        assert_eq!(
+            check_term("header", "X-A"),
+            Err("there is no such option for HTTP")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Says a recorded session to a target:
 //! <https://www.postgresql.org/docs/current/protocol-flow.html>
 
+mod names;
 mod outbox;
 mod startup;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use recording::{Exchange, Notes, Timestamp};
 
+use self::names::Names;
 use self::outbox::Outbox;
 use self::startup::startup_packet;
 use super::auth::{SCRAM_SHA_256, Scram, ScramError, md5_response};
@@ -58,6 +60,7 @@ struct Session {
     scram_verified: bool,
     key: Option<Key>,
     outbox: Outbox,
+    names: Names,
     body_cap: usize,
     assembler: Assembler,
     shapes: Shapes,
@@ -92,6 +95,7 @@ impl PostgresDriver {
                 scram_verified: false,
                 key: None,
                 outbox: Outbox::default(),
+                names: Names::default(),
                 body_cap: limits.body,
                 assembler: Assembler::new(limits.body),
                 shapes: Shapes::default(),
@@ -167,7 +171,16 @@ impl Driver for PostgresDriver {
                 return Err(DriverError::Unsupported(reason));
             }
         }
-        self.session.outbox.push(&request.request.bytes, out)
+        let session = &mut self.session;
+        let bytes = &request.request.bytes;
+        if request.notes.contains(Notes::UNKNOWN_STATEMENT) && session.names.lack(bytes) {
+            return Err(DriverError::Unsupported(
+                "statement prepared before the capture",
+            ));
+        }
+        session.outbox.push(bytes, out)?;
+        session.names.follow(bytes);
+        Ok(())
     }
 
     fn receive(

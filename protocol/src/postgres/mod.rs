@@ -1,9 +1,11 @@
 //! PostgreSQL, protocol 3: <https://www.postgresql.org/docs/current/protocol.html>
 
+mod activity;
 mod auth;
 mod compare;
 mod decoder;
 mod driver;
+mod mend;
 mod messages;
 mod passfile;
 mod probe;
@@ -15,10 +17,16 @@ mod show;
 mod testing;
 mod values;
 
-use recording::Exchange;
+use std::collections::HashMap;
 
+use recording::{Exchange, Statement};
+
+use self::activity::Activity;
 use self::driver::{PASSWORD_FILE, PASSWORD_VARIABLE, PostgresDriver};
-use crate::{Answer, Decoder, Difference, Driver, Limits, Login, Opening, Probe, Protocol, Shown};
+use crate::{
+    Answer, Decoder, Difference, Driver, Inquiry, Limits, Login, Opening, Probe, Protocol, Shown,
+    Terms,
+};
 
 #[derive(Debug)]
 pub(crate) struct Postgres;
@@ -48,6 +56,14 @@ impl Protocol for Postgres {
         Box::new(PostgresDriver::new(login, limits))
     }
 
+    fn inquiry(&self, login: Login) -> Option<Box<dyn Inquiry>> {
+        Some(Box::new(Activity::new(login)))
+    }
+
+    fn mend(&self, row: &mut Exchange, learnt: &mut HashMap<Box<[u8]>, Statement>) {
+        mend::mend(row, learnt);
+    }
+
     fn password_from_file(
         &self,
         text: &str,
@@ -62,7 +78,7 @@ impl Protocol for Postgres {
         Some((PASSWORD_VARIABLE, "PGPASSFILE", PASSWORD_FILE))
     }
 
-    fn compare(&self, expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
+    fn compare(&self, expected: &Exchange, observed: &Exchange, _: &Terms) -> Vec<Difference> {
         compare::compare(expected, observed)
     }
 

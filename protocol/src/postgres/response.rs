@@ -149,9 +149,10 @@ impl Assembler {
         self.response.body.capacity()
     }
 
-    pub(crate) fn finish(mut self) -> Response {
+    /// What was collected; nothing of it is left.
+    pub(crate) fn finish(&mut self) -> Response {
         self.describe();
-        self.response
+        std::mem::take(&mut self.response)
     }
 
     fn fail(&mut self, code: &[u8]) {

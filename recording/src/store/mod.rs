@@ -1,14 +1,15 @@
 //! The format on disk. FORMAT.md is normative.
 
+mod batch;
 mod damage;
 mod decode;
-mod encode;
 mod error;
 mod files;
 mod histogram;
 mod manifest;
 mod open;
 mod pages;
+mod priority;
 mod recording;
 mod repair;
 mod rows;
@@ -26,6 +27,7 @@ mod verify_tests;
 mod words;
 mod writer;
 
+pub use batch::Batch;
 pub use damage::Damage;
 pub use error::StoreError;
 pub use histogram::{HistogramError, decode_histogram, encode_histogram};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampNanosecondType, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, new_null_array};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::interleave::interleave;
 
@@ -53,16 +53,23 @@ impl Sorted {
             .iter()
             .map(|place| (place.batch as usize, place.row as usize))
             .collect();
-        let gathered = self.columns.iter().map(|column| {
-            let parts: Vec<&dyn Array> = column.parts.iter().map(AsRef::as_ref).collect();
-            let array = interleave(&parts, &indices)?;
-            let Some(dictionary) = &column.dictionary else {
-                return Ok(array);
-            };
-            let keys = array.as_primitive::<Int32Type>();
-            let array = DictionaryArray::try_new(keys.clone(), Arc::clone(dictionary))?;
-            Ok(Arc::new(array) as ArrayRef)
-        });
+        let gathered = self
+            .columns
+            .iter()
+            .zip(SCHEMA.fields())
+            .map(|(column, field)| {
+                if column.is_absent() {
+                    return Ok(new_null_array(field.data_type(), rows.len()));
+                }
+                let parts: Vec<&dyn Array> = column.parts.iter().map(AsRef::as_ref).collect();
+                let array = interleave(&parts, &indices)?;
+                let Some(dictionary) = &column.dictionary else {
+                    return Ok(array);
+                };
+                let keys = array.as_primitive::<Int32Type>();
+                let array = DictionaryArray::try_new(keys.clone(), Arc::clone(dictionary))?;
+                Ok(Arc::new(array) as ArrayRef)
+            });
         let gathered = gathered.collect::<Result<_, ArrowError>>()?;
         RecordBatch::try_new(Arc::clone(&SCHEMA), gathered)
     }
@@ -111,6 +118,13 @@ struct Column {
     /// Keys, where there is a dictionary.
     parts: Vec<ArrayRef>,
     dictionary: Option<ArrayRef>,
+}
+
+impl Column {
+    fn is_absent(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.all(|part| part.null_count() == part.len())
+    }
 }
 
 /// Gives the batches' dictionaries, each its own, one numbering.

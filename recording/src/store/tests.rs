@@ -34,7 +34,7 @@ pub fn written(rows: &[Exchange], options: WriterOptions) -> (TempDir, PathBuf) 
     let dir = parent.path().join("monday.rec");
     let mut writer = create(&dir, options);
     for row in rows {
-        writer.push(row.clone()).unwrap();
+        writer.push(row).unwrap();
     }
     writer.finish().unwrap();
     (parent, dir)
@@ -46,7 +46,7 @@ pub fn open(rows: &[Exchange], flush_rows: usize) -> (TempDir, PathBuf) {
     let dir = parent.path().join("monday.rec");
     let mut writer = create(&dir, options(flush_rows, usize::MAX));
     for row in rows {
-        writer.push(row.clone()).unwrap();
+        writer.push(row).unwrap();
     }
     (parent, dir)
 }
@@ -75,9 +75,11 @@ proptest! {
     fn rows_come_back_in_order(
         rows in exchanges(60),
         flush_rows in 1..9_usize,
-        rotate_rows in 12..40_usize,
+        rotate_rows in 2..40_usize,
+        leisurely: bool,
     ) {
-        let (_parent, dir) = written(&rows, options(flush_rows, rotate_rows));
+        let options = WriterOptions { leisurely, ..options(flush_rows, rotate_rows) };
+        let (_parent, dir) = written(&rows, options);
         prop_assert_eq!(read(&dir), (in_order(rows), Vec::new()));
     }
 
@@ -351,12 +353,12 @@ fn ticks_flush_and_rotate() {
     let start = Instant::now();
     let rows = plain_rows(2);
     writer.tick(start).unwrap();
-    writer.push(rows[0].clone()).unwrap();
+    writer.push(&rows[0]).unwrap();
     writer.tick(start + Duration::from_millis(200)).unwrap();
     assert_eq!(read(&dir).0, []);
     writer.tick(start + Duration::from_millis(250)).unwrap();
     assert_eq!(read(&dir).0, rows[..1]);
-    writer.push(rows[1].clone()).unwrap();
+    writer.push(&rows[1]).unwrap();
     writer.tick(start + Duration::from_secs(61)).unwrap();
     assert!(dir.join(open_name(1)).exists());
     assert_eq!(read(&dir).0, rows);
@@ -403,7 +405,7 @@ fn the_directory_never_passes_its_limit() {
         let noise = (0..64_u64)
             .map(|at| xxhash_rust::xxh3::xxh3_64(&(u64::from(seq) << 32 | at).to_le_bytes()));
         row.request.bytes = noise.flat_map(u64::to_le_bytes).collect();
-        let pushed = writer.push(row);
+        let pushed = writer.push(&row);
         assert!(size() <= limit);
         taken += usize::from(pushed.is_ok());
         pushed.err()

@@ -202,7 +202,7 @@ fn what_is_being_written_is_left_alone() {
     let dir = parent.path().join("monday.rec");
     let mut writer = create(&dir, options(2, 4));
     for row in rows(7) {
-        writer.push(row).unwrap();
+        writer.push(&row).unwrap();
     }
     let error = Recording::repair(&dir).unwrap_err();
     assert!(matches!(error, StoreError::InUse(_)), "{error}");

@@ -62,6 +62,8 @@ impl Hasher for Prehashed {
 #[derive(Debug, Default)]
 pub struct Words {
     keys: Int32Builder,
+    /// Nulls that are not in `keys` yet: they mostly come in a row.
+    nulls: usize,
     dictionary: Dictionary,
     /// Texts met lately, by address; kept alive here, so that an address means one text.
     recent: [Option<(Arc<str>, i32)>; RECENT],
@@ -71,19 +73,27 @@ pub struct Words {
 const RECENT: usize = 16;
 
 impl Words {
+    pub fn with_capacity(rows: usize) -> Words {
+        Words {
+            keys: Int32Builder::with_capacity(rows),
+            ..Words::default()
+        }
+    }
+
     pub fn push(&mut self, text: &Arc<str>) {
         let slot = (text.as_ptr().addr() >> 4) % RECENT;
         if let Some(Some((known, key))) = self.recent.get(slot)
             && Arc::ptr_eq(known, text)
         {
-            self.keys.append_value(*key);
+            let key = *key;
+            self.append(key);
             return;
         }
         let key = self.dictionary.key(text);
         if let Some(recent) = self.recent.get_mut(slot) {
             *recent = Some((Arc::clone(text), key));
         }
-        self.keys.append_value(key);
+        self.append(key);
     }
 
     pub fn push_name(&mut self, name: &'static str) {
@@ -92,12 +102,24 @@ impl Words {
             _ => self.dictionary.key(name),
         };
         self.recent_name = Some((name, key));
-        self.keys.append_value(key);
+        self.append(key);
     }
 
     pub fn push_str(&mut self, text: &str) {
         let key = self.dictionary.key(text);
+        self.append(key);
+    }
+
+    fn append(&mut self, key: i32) {
+        self.append_nulls();
         self.keys.append_value(key);
+    }
+
+    fn append_nulls(&mut self) {
+        if self.nulls > 0 {
+            self.keys.append_nulls(self.nulls);
+            self.nulls = 0;
+        }
     }
 
     pub fn push_option(&mut self, text: Option<&Arc<str>>) {
@@ -108,15 +130,16 @@ impl Words {
     }
 
     pub fn push_nulls(&mut self, count: usize) {
-        self.keys.append_nulls(count);
+        self.nulls += count;
     }
 
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.len() + self.nulls
     }
 
     pub fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let mut words = std::mem::take(self);
+        words.append_nulls();
         let values = Arc::new(words.dictionary.values());
         Ok(Arc::new(DictionaryArray::try_new(
             words.keys.finish(),

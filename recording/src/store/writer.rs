@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -5,48 +6,76 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 
-use super::encode::{self, Encoder};
+use super::batch::{self, Batch};
 use super::error::StoreError;
 use super::files::{self, Access, Lock};
 use super::manifest::{FORMAT, Manifest, SegmentInfo};
-use super::open::OpenWriter;
+use super::open::{OpenSegment, OpenWriter};
+use super::priority;
 use super::seal::seal;
 use crate::{Exchange, Timestamp};
 
 /// When the open segment is flushed, and when it is sealed and the next begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterOptions {
-    /// Rows that may wait for a flush.
+    /// Rows that may wait for a flush, and their bytes.
     pub flush_rows: usize,
+    pub flush_bytes: usize,
     /// Time that a row may wait for a flush, as told by [`Writer::tick`]. At the most this is lost
     /// by a crash.
     pub flush_after: Duration,
-    /// Bytes in memory that a segment may have. Twice as much is held while one is being sealed.
+    /// Bytes that a segment may have before it is sealed, of [`WriterOptions::SEGMENTS_HELD`].
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
+    /// Seal when nobody else needs the processor. Up to eight segments then wait for it.
+    pub leisurely: bool,
     /// Bytes that the directory may have at any moment.
     pub max_bytes: Option<u64>,
 }
 
-/// Bytes that may wait for a flush.
-const FLUSH_BYTES: usize = 4 << 20;
 /// Parts of [`WriterOptions::max_bytes`] that a segment, and what waits for a flush, may have.
 const SEGMENTS_AT_MOST: u64 = 8;
+/// Segments that may wait to be sealed.
+const MAX_UNSEALED: usize = 8;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
 const FRAME: u64 = 64 << 10;
-/// Bytes that one row may have.
-const MAX_ROW: usize = 256 << 20;
 
 impl Default for WriterOptions {
     fn default() -> WriterOptions {
         WriterOptions {
             flush_rows: 8_192,
+            flush_bytes: 4 << 20,
             flush_after: Duration::from_millis(250),
             rotate_bytes: 32 << 20,
             rotate_rows: 1 << 20,
             rotate_after: None,
+            leisurely: false,
             max_bytes: None,
+        }
+    }
+}
+
+impl WriterOptions {
+    /// How often a segment's bytes may be held in memory: of the open one, of the one that is being
+    /// sealed, and of one that is sealed at once where sealing lags behind.
+    pub const SEGMENTS_HELD: usize = 3;
+
+    fn segment_bytes(&self) -> usize {
+        let part = self.max_bytes.map(|max| max / SEGMENTS_AT_MOST);
+        let part = part.and_then(|part| usize::try_from(part).ok());
+        self.rotate_bytes.min(part.unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.flush_bytes.min(self.segment_bytes())
+    }
+
+    /// Where the directory has a limit, there is no room to wait.
+    fn max_unsealed(&self) -> usize {
+        match self.max_bytes {
+            None if self.leisurely => MAX_UNSEALED,
+            _ => 0,
         }
     }
 }
@@ -61,24 +90,46 @@ pub struct Writer {
     /// Number of the open segment.
     number: u32,
     open: OpenWriter,
-    waiting: Encoder,
-    /// What the open segment has on disk.
+    waiting: Batch,
+    /// What the open segment has.
     batches: Vec<RecordBatch>,
     rows: usize,
-    bytes: usize,
     /// The latest `started_at` of all rows, and as it was when the open segment was begun.
     latest: Timestamp,
     horizon: Timestamp,
     flushed_at: Option<Instant>,
     rotated_at: Option<Instant>,
-    sealing: Option<JoinHandle<Result<SegmentInfo, StoreError>>>,
-    /// On disk: sealed segments, and the open form of the one that is being sealed.
+    /// Segments that are full, the oldest first.
+    unsealed: VecDeque<Unsealed>,
+    /// Its number, and its bytes on disk.
+    sealing: Option<(u32, u64, JoinHandle<Result<SegmentInfo, StoreError>>)>,
+    /// On disk, of sealed segments.
     sealed_bytes: u64,
-    sealing_bytes: u64,
     failed: bool,
     /// The directory's, which tells others that a writer is at work; also held by what seals. `None`
     /// where the file system has no locks.
     lock: Option<Arc<Lock>>,
+}
+
+/// A segment that is written in its open form.
+#[derive(Debug)]
+struct Unsealed {
+    number: u32,
+    /// On disk.
+    bytes: u64,
+    horizon: Timestamp,
+    /// Empty where it is to be read again.
+    batches: Vec<RecordBatch>,
+}
+
+impl Unsealed {
+    fn seal(mut self, dir: &Path) -> Result<SegmentInfo, StoreError> {
+        if self.batches.is_empty() {
+            let path = dir.join(files::open_name(self.number));
+            self.batches = OpenSegment::read(&path)?.batches()?;
+        }
+        seal(dir, self.number, &self.batches, self.horizon)
+    }
 }
 
 impl Writer {
@@ -106,52 +157,52 @@ impl Writer {
             manifest,
             options,
             number: 0,
-            waiting: Encoder::default(),
+            waiting: Batch::new(&options),
             batches: Vec::new(),
             rows: 0,
-            bytes: 0,
             latest: Timestamp(i64::MIN),
             horizon: Timestamp(i64::MIN),
             flushed_at: None,
             rotated_at: None,
+            unsealed: VecDeque::new(),
             sealing: None,
             sealed_bytes: 0,
-            sealing_bytes: 0,
             failed: false,
             lock,
         })
     }
 
-    /// Rows come in any order, best in about that of time. After an error every later call fails,
-    /// but for [`StoreError::RowTooLarge`] and [`StoreError::OverLimit`]: these rows are not taken.
-    pub fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
+    /// Takes a row, to be written with others. After an error every later call fails, but for
+    /// [`StoreError::RowTooLarge`] and [`StoreError::OverLimit`]: these rows are not taken.
+    pub fn push(&mut self, row: &Exchange) -> Result<(), StoreError> {
         self.check()?;
-        let bytes = encode::size(&row);
-        if bytes > MAX_ROW {
-            return Err(StoreError::RowTooLarge {
-                session: row.session,
-                seq: row.seq,
-                bytes,
-                limit: MAX_ROW,
-            });
-        }
-        if let Some(limit) = self.options.max_bytes
-            && self.peak_with(bytes) > limit
-        {
-            return Err(StoreError::OverLimit {
-                path: self.dir.clone(),
-                limit,
-            });
-        }
-        self.waiting.push(&row);
-        self.latest = self.latest.max(row.started_at);
-        let rotate_bytes = self.rotate_bytes();
-        let flush_bytes = FLUSH_BYTES.min(rotate_bytes);
-        if self.waiting.rows() >= self.options.flush_rows || self.waiting.bytes() >= flush_bytes {
+        self.check_room(self.waiting.bytes() + batch::size(row))?;
+        self.waiting.push(row)?;
+        if self.waiting.is_full() {
             self.flush()?;
-            if self.bytes >= rotate_bytes || self.rows >= self.options.rotate_rows {
-                self.rotate()?;
-            }
+        }
+        Ok(())
+    }
+
+    /// Writes rows at once. Fails as [`Writer::push`] does.
+    pub fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.check()?;
+        if batch.rows() == 0 {
+            return Ok(());
+        }
+        self.check_room(batch.bytes())?;
+        self.failed = true;
+        self.rows += batch.rows();
+        self.latest = self.latest.max(batch.latest());
+        let batch = batch
+            .finish()
+            .map_err(StoreError::encode(self.open.path()))?;
+        self.open.write(&batch)?;
+        self.batches.push(batch);
+        self.failed = false;
+        let full = self.open.written() >= self.options.segment_bytes() as u64;
+        if full || self.rows >= self.options.rotate_rows {
+            self.rotate()?;
         }
         Ok(())
     }
@@ -176,8 +227,10 @@ impl Writer {
             self.flush()?;
             self.rotate()?;
         }
-        if self.sealing.as_ref().is_some_and(JoinHandle::is_finished) {
+        let finished = |(_, _, thread): &(_, _, JoinHandle<_>)| thread.is_finished();
+        if self.sealing.as_ref().is_some_and(finished) {
             self.sealed()?;
+            self.seal_next()?;
         }
         Ok(())
     }
@@ -201,9 +254,14 @@ impl Writer {
         self.check()?;
         self.flush()?;
         self.sealed()?;
-        if !self.batches.is_empty() {
-            let info = seal(&self.dir, self.number, &self.batches, self.horizon)?;
-            self.manifest.segments.push(info);
+        while let Some(segment) = self.unsealed.pop_front() {
+            let number = segment.number;
+            let info = segment.seal(&self.dir)?;
+            self.enter(number, info)?;
+        }
+        if self.rows > 0 {
+            let info = self.take_open().seal(&self.dir)?;
+            self.list(info);
         }
         self.manifest.complete = complete;
         write_manifest(&self.dir, &self.manifest)?;
@@ -211,18 +269,33 @@ impl Writer {
         Ok(self.manifest)
     }
 
-    fn rotate_bytes(&self) -> usize {
-        let part = self.options.max_bytes.map(|max| max / SEGMENTS_AT_MOST);
-        let part = part.and_then(|part| usize::try_from(part).ok());
-        self.options.rotate_bytes.min(part.unwrap_or(usize::MAX))
+    /// The open segment, which is written no further.
+    fn take_open(&mut self) -> Unsealed {
+        Unsealed {
+            number: self.number,
+            bytes: self.open.written(),
+            horizon: self.horizon,
+            batches: std::mem::take(&mut self.batches),
+        }
     }
 
-    /// What the directory has at the most, until a row of `bytes` is sealed: what is not sealed yet is
+    /// What the directory has at the most, until rows of `bytes` are sealed: what is not sealed yet is
     /// there in both forms for a moment.
     fn peak_with(&self, bytes: usize) -> u64 {
-        let waiting = (self.waiting.bytes() + bytes) as u64;
-        let unsealed = self.sealing_bytes + self.open.written() + waiting;
+        let sealing = self.sealing.iter().map(|(_, bytes, _)| *bytes);
+        let waiting = self.unsealed.iter().map(|segment| segment.bytes);
+        let unsealed = sealing.chain(waiting).sum::<u64>() + self.open.written() + bytes as u64;
         self.sealed_bytes + 2 * unsealed + FRAME
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), StoreError> {
+        match self.options.max_bytes {
+            Some(limit) if self.peak_with(bytes) > limit => Err(StoreError::OverLimit {
+                path: self.dir.clone(),
+                limit,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -233,68 +306,98 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        if self.waiting.rows() == 0 {
-            return Ok(());
-        }
-        self.failed = true;
-        self.rows += self.waiting.rows();
-        let batch = self
-            .waiting
-            .finish()
-            .map_err(StoreError::encode(self.open.path()))?;
-        self.open.write(&batch)?;
-        self.bytes += batch.get_array_memory_size();
-        self.batches.push(batch);
-        self.failed = false;
-        Ok(())
+        let batch = self.waiting.take();
+        self.write(batch)
     }
 
-    /// Begins the next segment and seals this one beside it. Waits while the one before is still
-    /// being sealed, so that no more than two are in memory.
+    /// Begins the next segment and leaves this one to be sealed beside it.
     fn rotate(&mut self) -> Result<(), StoreError> {
-        if self.batches.is_empty() {
+        if self.rows == 0 {
             return Ok(());
         }
-        self.sealed()?;
         self.failed = true;
-        let number = self.number;
+        let mut full = self.take_open();
+        if self.sealing.is_some() && self.options.leisurely {
+            full.batches = Vec::new();
+        }
+        self.unsealed.push_back(full);
         self.number += 1;
-        self.sealing_bytes = self.open.written();
         self.open = OpenWriter::create(&self.dir, self.number)?;
-        let batches = std::mem::take(&mut self.batches);
-        let (dir, horizon, lock) = (self.dir.clone(), self.horizon, self.lock.clone());
-        let sealing = thread::Builder::new()
-            .name("seal".to_owned())
-            .spawn(move || {
-                let _lock = lock;
-                seal(&dir, number, &batches, horizon)
-            })
-            .map_err(StoreError::io("start a thread to seal", &self.dir))?;
-        self.sealing = Some(sealing);
         self.rows = 0;
-        self.bytes = 0;
         self.horizon = self.latest;
         self.failed = false;
+        if !self.options.leisurely {
+            self.sealed()?;
+        }
+        self.seal_next()?;
+        // What seals at leisure may never get the processor.
+        while self.unsealed.len() > self.options.max_unsealed() {
+            let Some(segment) = self.unsealed.pop_front() else {
+                break;
+            };
+            self.failed = true;
+            let number = segment.number;
+            let info = segment.seal(&self.dir)?;
+            self.enter(number, info)?;
+            self.failed = false;
+        }
         Ok(())
     }
 
-    /// Waits for the segment that is being sealed, names it in the manifest, and only then removes
-    /// its open form.
-    fn sealed(&mut self) -> Result<(), StoreError> {
-        let Some(sealing) = self.sealing.take() else {
+    /// Seals the oldest segment, where none is being sealed.
+    fn seal_next(&mut self) -> Result<(), StoreError> {
+        if self.sealing.is_some() {
+            return Ok(());
+        }
+        let Some(segment) = self.unsealed.pop_front() else {
             return Ok(());
         };
         self.failed = true;
-        let info = sealing
-            .join()
-            .map_err(|_| StoreError::Failed(self.dir.clone()))??;
-        self.sealed_bytes += info.bytes;
-        self.sealing_bytes = 0;
-        self.manifest.segments.push(info);
-        write_manifest(&self.dir, &self.manifest)?;
-        files::remove(&self.dir.join(files::open_name(self.number - 1)))?;
+        let (number, bytes) = (segment.number, segment.bytes);
+        let (dir, lock) = (self.dir.clone(), self.lock.clone());
+        let leisurely = self.options.leisurely;
+        let thread = thread::Builder::new()
+            .name("seal".to_owned())
+            .spawn(move || {
+                let _lock = lock;
+                if leisurely {
+                    priority::lowest();
+                }
+                segment.seal(&dir)
+            })
+            .map_err(StoreError::io("start a thread to seal", &self.dir))?;
+        self.sealing = Some((number, bytes, thread));
         self.failed = false;
         Ok(())
+    }
+
+    /// Waits for the segment that is being sealed.
+    fn sealed(&mut self) -> Result<(), StoreError> {
+        let Some((number, _, thread)) = self.sealing.take() else {
+            return Ok(());
+        };
+        self.failed = true;
+        let info = thread
+            .join()
+            .map_err(|_| StoreError::Failed(self.dir.clone()))??;
+        self.enter(number, info)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Names a sealed segment in the manifest, and only then removes its open form.
+    fn enter(&mut self, number: u32, info: SegmentInfo) -> Result<(), StoreError> {
+        self.list(info);
+        write_manifest(&self.dir, &self.manifest)?;
+        files::remove(&self.dir.join(files::open_name(number)))
+    }
+
+    fn list(&mut self, info: SegmentInfo) {
+        self.sealed_bytes += info.bytes;
+        let segments = &mut self.manifest.segments;
+        let place = segments
+            .partition_point(|it| (it.file.len(), &it.file) < (info.file.len(), &info.file));
+        segments.insert(place, info);
     }
 }
 

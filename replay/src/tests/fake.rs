@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     Answer, Decoder, Difference, Driver, DriverError, DriverEvent, Limits, Login, Opening, Probe,
-    Protocol, Recorded, Shown,
+    Protocol, Recorded, Shown, Terms,
 };
 use recording::{
     Exchange, Kind, Notes, Request, Response, SessionInfo, Status, Timestamp, Transaction,
@@ -86,7 +86,7 @@ impl Protocol for Lines {
         Some(("LINESPASSWORD", "LINESPASSFILE", ".linespass"))
     }
 
-    fn compare(&self, _: &Exchange, _: &Exchange) -> Vec<Difference> {
+    fn compare(&self, _: &Exchange, _: &Exchange, _: &Terms) -> Vec<Difference> {
         Vec::new()
     }
 

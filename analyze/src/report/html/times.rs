@@ -19,7 +19,8 @@ pub(super) fn times(out: &mut String, c: &Comparison) -> Result {
     write!(
         out,
         "<p class=\"note\">Of the {} that succeeded on both sides. Service time runs from the first \
-         byte sent to the last received, response time from when the request was to be sent.</p>\n\
+         byte sent to the last received, response time from when the request was to be sent, first byte \
+         from the first byte sent to the first received.</p>\n\
          <h3>Service time by percentile</h3>\n",
         plural(l.service.old.count, "request")
     )?;
@@ -143,11 +144,12 @@ pub(super) fn statements(out: &mut String, c: &Comparison) -> Result {
     write!(
         out,
         "<section id=\"statements\">\n<h2>Statements by the time that NEW adds</h2>\n\
-         <p class=\"note\">At the rate of this recording ({} long), for a day. Marked: slower than the \
+         <p class=\"note\">At the rate of this recording ({} long), for a day. First byte: the mean time \
+         to it. Marked: slower than the \
          gate allows, beyond noise and chance. <input type=\"search\" \
          data-filter=\"#statements tbody tr\" placeholder=\"filter\" aria-label=\"filter \
          statements\"></p>\n<div class=\"scroll\"><table class=\"numbers sortable\"><thead><tr>\
-         <th>statement<th>calls<th>mean OLD<th>NEW<th>p50 OLD<th>NEW<th>p99 OLD<th>NEW<th>p99 ratio\
+         <th>statement<th>calls<th>first byte OLD<th>NEW<th>mean OLD<th>NEW<th>p50 OLD<th>NEW<th>p99 OLD<th>NEW<th>p99 ratio\
          <th>total OLD<th>added a day</tr></thead><tbody>\n",
         duration((c.span.seconds * 1e9) as u64)
     )?;
@@ -188,7 +190,10 @@ fn statement(out: &mut String, one: &FingerprintTimes) -> Result {
         old.count,
         thousands(old.count)
     )?;
+    let first = &one.first_byte;
+    let first = [first.old_ns, first.new_ns].map(Option::unwrap_or_default);
     for (stat, old, new) in [
+        ("first byte", first[0], first[1]),
         ("mean", old.mean_ns, new.mean_ns),
         ("p50", old.p50_ns, new.p50_ns),
         ("p99", old.p99_ns, new.p99_ns),

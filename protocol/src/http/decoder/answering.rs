@@ -147,8 +147,12 @@ impl HttpDecoder {
         if reply.has_gap() {
             exchange.notes.add(Notes::RESPONSE_GAP);
         }
-        if let Some(flaw) = reply.head().and_then(|head| head.head.flaw) {
-            exchange.notes.add(Notes::VIOLATION);
+        if let Some(head) = reply.head().map(|head| &head.head)
+            && let Some(flaw) = head.flaw
+        {
+            if head.is_violation() {
+                exchange.notes.add(Notes::VIOLATION);
+            }
             exchange.reason.get_or_insert_with(|| flaw.into());
         }
         let (status, response) = reply.finish();

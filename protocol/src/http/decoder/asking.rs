@@ -133,6 +133,8 @@ impl HttpDecoder {
         exchange.request.command = head.method.as_str().into();
         if let Some(flaw) = head.head.flaw {
             exchange.reason = Some(flaw.into());
+        }
+        if head.head.is_violation() {
             exchange.notes.add(Notes::VIOLATION);
         }
         self.push_request(under_way, bytes, at, out);

@@ -245,6 +245,9 @@ fn what_is_odd_but_certain_is_flagged_and_read_on() {
             "GET ok 200 line without CR"
         ]
     );
+    let violations = rows.iter().map(|row| row.notes.contains(Notes::VIOLATION));
+    let violations: Vec<bool> = violations.collect();
+    assert_eq!(violations, [false, true, false, false]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Login {
             }
         };
         self.stage = Stage::Done;
-        let assembler = mem::replace(&mut self.assembler, Assembler::new(0));
+        let mut assembler = mem::replace(&mut self.assembler, Assembler::new(0));
         if let Some(opening) = rows.opening.as_mut() {
             opening.status = status;
             opening.reason = None;

@@ -1,9 +1,10 @@
 //! Both directions of a connection, to rows.
 
 mod login;
-mod rows;
+pub(super) mod rows;
 mod session;
 mod statements;
+mod strangers;
 mod stream;
 mod understand;
 mod unit;
@@ -20,7 +21,7 @@ use self::rows::Rows;
 use self::session::Session;
 use self::stream::{Place, Stream, begins_response, ends_ready, whole_requests};
 use super::messages::FrameError;
-use crate::border::{self, Limits, Opening, Side};
+use crate::border::{self, Known, Limits, Opening, Side, Strangers};
 use crate::reader::ReadError;
 
 /// Of a server's message that is put together before it is read. Longer ones are rows, or their
@@ -354,7 +355,7 @@ impl border::Decoder for Decoder {
         if self.violated {
             row.notes.add(Notes::VIOLATION);
         }
-        let unasked = self.session.take_unasked();
+        let mut unasked = self.session.take_unasked();
         if !unasked.is_empty() {
             if unasked.has_error() {
                 row.status = Status::Error;
@@ -370,7 +371,8 @@ impl border::Decoder for Decoder {
     }
 
     fn held(&self) -> usize {
-        self.client.framer.held()
+        size_of::<Decoder>()
+            + self.client.framer.held()
             + self.server.framer.held()
             + self.session.held()
             + self.login.held()
@@ -378,5 +380,22 @@ impl border::Decoder for Decoder {
 
     fn opaque(&self) -> Option<&'static str> {
         self.opaque
+    }
+
+    fn learn(&mut self, known: &Known) {
+        if let Some(opening) = &mut self.opening
+            && opening.notes.contains(Notes::MID_STREAM)
+            && let Some(info) = &mut opening.info
+        {
+            info.user.clone_from(&known.user);
+            info.database.clone_from(&known.database);
+            info.application.clone_from(&known.application);
+            info.backend = known.backend;
+        }
+        self.session.strangers.tell(known.executed.as_ref());
+    }
+
+    fn strangers(&self) -> Strangers {
+        self.session.strangers.count()
     }
 }

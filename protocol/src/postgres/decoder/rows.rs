@@ -20,7 +20,12 @@ impl Rows<'_> {
 
     /// Gives the opening, when it was not given yet, as far as it came.
     pub(super) fn open(&mut self) {
-        if let Some(opening) = self.opening.take() {
+        if let Some(mut opening) = self.opening.take() {
+            if opening.notes.contains(Notes::MID_STREAM) {
+                // Leaves room before the first request for what the session had prepared.
+                let at = &mut opening.started_at.0;
+                *at = at.saturating_sub(2);
+            }
             self.out.push(*opening);
             *self.next_seq = 1;
         }
@@ -28,7 +33,7 @@ impl Rows<'_> {
 }
 
 /// A row that is no request.
-pub(super) fn row(kind: Kind, at: Timestamp, command: &str) -> Exchange {
+pub(in crate::postgres) fn row(kind: Kind, at: Timestamp, command: &str) -> Exchange {
     Exchange {
         session: 0,
         seq: 0,

@@ -6,8 +6,9 @@ use recording::{Exchange, Notes, Timestamp, Transaction};
 
 use super::rows::Rows;
 use super::statements::{Statements, deallocated};
+use super::strangers::Strangers;
 use super::stream::Place;
-use super::unit::{Copy, Step, Unit, UnitKind};
+use super::unit::{Copy, Runs, Unit, UnitKind};
 use crate::border::Limits;
 use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
@@ -36,6 +37,7 @@ pub(super) struct Session {
     /// A COPY that the server broke off, while the client may still be sending for it.
     broken_copy: Option<Exchange>,
     pub(super) statements: Statements,
+    pub(super) strangers: Strangers,
     pub(super) shapes: Shapes,
     /// Responses to come for requests that were given up.
     owed: u64,
@@ -50,7 +52,8 @@ pub(super) struct Session {
     unasked: Assembler,
     /// The end that the protocol itself announced.
     pub(super) ended: Option<(&'static str, Timestamp)>,
-    spare_steps: Vec<Step>,
+    /// A finished one, to be used again.
+    spare: Option<Box<Unit>>,
     commands: Commands,
 }
 
@@ -70,6 +73,7 @@ impl Session {
             waiting_bytes: 0,
             broken_copy: None,
             statements: Statements::default(),
+            strangers: Strangers::default(),
             shapes: Shapes::default(),
             owed: 0,
             paired: true,
@@ -79,7 +83,7 @@ impl Session {
             pipelines: false,
             unasked: Assembler::new(limits.body),
             ended: None,
-            spare_steps: Vec::new(),
+            spare: None,
             commands: Commands {
                 query: "query".into(),
                 extended: "extended".into(),
@@ -97,6 +101,10 @@ impl Session {
         at: Timestamp,
         rows: &mut Rows<'_>,
     ) -> Result<(), ReadError> {
+        if let Some(learnt) = self.strangers.look_up(began, &self.waiting) {
+            let statement = learnt.statement(&mut self.statements);
+            rows.push(learnt.row(statement));
+        }
         match frame.tag() {
             // Passwords and their like are passed over, wherever they stand.
             b'p' => {}
@@ -118,7 +126,7 @@ impl Session {
                 let start = unit.keep(frame, at, self.limits.request);
                 self.waiting_bytes += unit.bytes.len() - before;
                 if first {
-                    unit.understand(frame, start, &mut self.statements)?;
+                    unit.understand(frame, start, &mut self.statements, &mut self.strangers)?;
                 }
                 if last {
                     self.close(tag, rows);
@@ -131,6 +139,9 @@ impl Session {
     fn begin(&mut self, tag: u8, began: Timestamp, rows: &mut Rows<'_>) {
         if !self.paired {
             self.pair(rows);
+        }
+        if self.paired && self.waiting.is_empty() && self.server_spoke && self.server_idle {
+            self.strangers.all_in_sight_from(began);
         }
         let most = if self.server_spoke {
             MAX_WAITING
@@ -149,8 +160,13 @@ impl Session {
             b'F' => UnitKind::FunctionCall,
             _ => UnitKind::Extended,
         };
-        let mut unit = Box::new(Unit::new(kind, began, self.limits.body));
-        unit.steps = mem::take(&mut self.spare_steps);
+        let mut unit = match self.spare.take() {
+            Some(mut unit) => {
+                unit.renew(kind, began, self.limits.body);
+                unit
+            }
+            None => Box::new(Unit::new(kind, began, self.limits.body)),
+        };
         unit.pipelined = self.paired && (self.owed > 0 || !self.waiting.is_empty());
         self.pipelines |= unit.pipelined;
         self.waiting.push_back(unit);
@@ -183,7 +199,7 @@ impl Session {
             _ => return,
         };
         if tag == b'Q' {
-            unit.understand_query();
+            unit.understand_query(&self.strangers);
         }
         if unit.closed
             && !self.paired
@@ -268,11 +284,15 @@ impl Session {
             }
             Message::CopyBoth => unit.copy = Copy::Both,
             Message::CommandComplete { tag } => match tag {
-                b"DEALLOCATE ALL" | b"DISCARD ALL" => self.statements.forget_all(),
+                b"DEALLOCATE ALL" | b"DISCARD ALL" => {
+                    self.statements.forget_all();
+                    self.strangers.forget_all();
+                }
                 b"DEALLOCATE" => {
                     let statement = unit.executed().or(unit.statement.as_ref());
                     if let Some(name) = statement.and_then(|s| deallocated(&s.text)) {
                         self.statements.forget(name.as_bytes());
+                        self.strangers.forget(name.as_bytes());
                     }
                 }
                 _ => {}
@@ -361,6 +381,8 @@ impl Session {
             }
         }
         self.paired = false;
+        self.strangers.forget_all();
+        self.strangers.out_of_sight();
     }
 
     /// Bytes of the server's were lost, and it is not known which messages.
@@ -368,6 +390,7 @@ impl Session {
         self.paired = false;
         self.server_idle = false;
         self.server_place = Place::Unknown;
+        self.strangers.out_of_sight();
         match self.waiting.front_mut() {
             Some(unit) if self.owed == 0 => {
                 unit.notes.add(Notes::RESPONSE_GAP);
@@ -410,7 +433,7 @@ impl Session {
         rows.push(row);
     }
 
-    fn row(&mut self, unit: Box<Unit>, unanswered: Option<&str>) -> Exchange {
+    fn row(&mut self, mut unit: Box<Unit>, unanswered: Option<&str>) -> Exchange {
         self.waiting_bytes = self.waiting_bytes.saturating_sub(unit.bytes.len());
         let command = match (unit.copy, unit.kind) {
             (Copy::Both, _) => &self.commands.replication,
@@ -418,8 +441,15 @@ impl Session {
             (_, UnitKind::Extended) => &self.commands.extended,
             (_, UnitKind::FunctionCall) => &self.commands.function_call,
         };
-        let (row, steps) = unit.finish(command.clone(), unanswered.map(Arc::from));
-        self.spare_steps = steps;
+        let row = unit.finish(command.clone(), unanswered.map(Arc::from));
+        let ran = mem::replace(&mut unit.runs, Runs::Anything);
+        self.spare = Some(unit);
+        match &row.response {
+            Some(response) => self
+                .strangers
+                .ran(row.started_at, response.last_byte_at, ran),
+            None => self.strangers.out_of_sight(),
+        }
         row
     }
 
@@ -435,6 +465,7 @@ impl Session {
             + body
             + self.unasked.held()
             + self.statements.held()
+            + self.strangers.held()
             + self.shapes.held()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use recording::Statement;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::unit::Runs;
 use crate::postgres::messages::{Formats, Oids};
 use crate::postgres::secrets;
 use crate::sql;
@@ -23,6 +24,8 @@ pub(super) struct Prepared {
     /// As described: in text format.
     pub(super) columns: OnceLock<Arc<str>>,
     binary_columns: OnceLock<Arc<str>>,
+    /// Of the text as the client sent it, where every encoding has the same bytes for it.
+    text_hash: Option<u64>,
 }
 
 /// A statement with a result format, to be executed.
@@ -51,11 +54,16 @@ pub(super) struct Statements {
 }
 
 impl Prepared {
-    pub(super) fn new(statement: Statement) -> Prepared {
+    pub(super) fn new(statement: Statement, text: &[u8]) -> Prepared {
         Prepared {
             statement: Some(statement),
+            text_hash: text.is_ascii().then(|| xxh3_64(text)),
             ..Prepared::default()
         }
+    }
+
+    pub(super) fn runs(&self) -> Runs {
+        self.text_hash.map_or(Runs::Anything, Runs::Text)
     }
 
     /// Remembers the types when none of them is left to the server.

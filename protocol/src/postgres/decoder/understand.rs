@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
 use recording::Notes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::statements::{Portal, Prepared, Statements};
-use super::unit::{Step, Unit};
+use super::strangers::Strangers;
+use super::unit::{Runs, Step, Unit};
 use crate::postgres::messages::frontend::{Message, Target};
 use crate::postgres::messages::{Formats, Frame};
 use crate::postgres::secrets;
@@ -20,26 +22,30 @@ impl Unit {
         frame: Frame<'_>,
         start: usize,
         statements: &mut Statements,
+        strangers: &mut Strangers,
     ) -> Result<(), ReadError> {
         let bytes = match frame {
             Frame::Whole { bytes, .. } => bytes,
             Frame::Part {
                 tag: b'B', bytes, ..
             } => {
-                self.bind_large(bytes, statements);
+                self.bind_large(bytes, statements, strangers);
                 return Ok(());
             }
             Frame::Part { tag: b'P', .. } | Frame::Damaged { tag: b'P', .. } => {
                 self.notes.add(Notes::UNKNOWN_STATEMENT);
+                self.runs = Runs::Anything;
                 self.steps.push(name_step(b"", None));
                 return Ok(());
             }
             Frame::Damaged { tag: b'B', .. } => {
                 statements.bind(b"", None);
+                self.runs = Runs::Anything;
                 self.steps.push(Step::Bind);
                 return Ok(());
             }
             Frame::Part { .. } | Frame::Damaged { .. } => {
+                self.runs = Runs::Anything;
                 self.query_at = start + HEAD_LEN;
                 return Ok(());
             }
@@ -57,9 +63,11 @@ impl Unit {
                 }
                 let statement = statements.normalise(text);
                 self.mentioned = Some(statement.clone());
-                let prepared = Prepared::new(statement);
+                let prepared = Prepared::new(statement, text);
+                self.run(prepared.runs());
                 prepared.set_parameter_types(parameter_types);
                 let before = statements.prepare(name, Arc::new(prepared));
+                strangers.forget(name);
                 self.steps.push(name_step(name, before));
             }
             Message::Bind {
@@ -67,7 +75,7 @@ impl Unit {
                 statement,
                 result_formats,
                 ..
-            } => self.bind(portal, statement, result_formats, statements),
+            } => self.bind(portal, statement, result_formats, statements, strangers),
             Message::Describe {
                 target: Target::Statement,
                 name,
@@ -85,6 +93,10 @@ impl Unit {
             } => self.steps.push(Step::DescribePortal),
             Message::Execute { portal, .. } => {
                 self.executions += 1;
+                let mut before = self.steps.iter().rev().take(2);
+                if !portal.is_empty() || !before.any(|step| matches!(step, Step::Bind)) {
+                    self.runs = Runs::Anything;
+                }
                 let portal = statements.portal(portal).cloned();
                 match portal.as_ref().map(|portal| &portal.prepared.statement) {
                     Some(Some(statement)) => self.add_statement(statement.clone()),
@@ -97,6 +109,7 @@ impl Unit {
                 name,
             } => {
                 let before = statements.forget(name);
+                strangers.forget(name);
                 self.steps.push(name_step(name, before));
             }
             Message::Close {
@@ -112,11 +125,11 @@ impl Unit {
     }
 
     /// A Bind beyond the cap: what it binds stands at its beginning.
-    fn bind_large(&mut self, bytes: &[u8], statements: &mut Statements) {
+    fn bind_large(&mut self, bytes: &[u8], statements: &mut Statements, strangers: &mut Strangers) {
         let mut reader = Reader::new(bytes.get(HEAD_LEN..).unwrap_or_default());
         let portal = reader.string("Bind.portal").unwrap_or_default();
         let statement = reader.string("Bind.statement").unwrap_or_default();
-        self.bind(portal, statement, Formats::default(), statements);
+        self.bind(portal, statement, Formats::default(), statements, strangers);
     }
 
     fn bind(
@@ -125,8 +138,16 @@ impl Unit {
         statement: &[u8],
         result_formats: Formats<'_>,
         statements: &mut Statements,
+        strangers: &mut Strangers,
     ) {
         let prepared = statements.get(statement).cloned();
+        self.run(match &prepared {
+            Some(prepared) => prepared.runs(),
+            None => Runs::Stranger(statement.into()),
+        });
+        if prepared.is_none() {
+            strangers.met(statement, self.started_at);
+        }
         if self.bound.is_none() {
             self.bound = prepared.clone();
         }
@@ -136,7 +157,8 @@ impl Unit {
     }
 
     /// Reads the text of a simple query, all of which was kept or cut.
-    pub(super) fn understand_query(&mut self) {
+    pub(super) fn understand_query(&mut self, strangers: &Strangers) {
+        self.runs = Runs::Anything;
         if self.notes.contains(Notes::REQUEST_GAP) {
             return;
         }
@@ -145,6 +167,11 @@ impl Unit {
             self.notes.add(Notes::SECRET_BLANKED);
         }
         let text = text.strip_suffix(&[0]).unwrap_or(text);
+        let whole =
+            !self.notes.contains(Notes::REQUEST_CUT) && !self.notes.contains(Notes::SECRET_BLANKED);
+        if whole && strangers.lack() && text.is_ascii() {
+            self.runs = Runs::Text(xxh3_64(text));
+        }
         if !text.is_empty() {
             let statement = sql::normalise(&String::from_utf8_lossy(text));
             self.add_statement(statement);

@@ -1,3 +1,4 @@
+use std::mem;
 use std::sync::Arc;
 
 use recording::{Exchange, Kind, Notes, Request, Statement, Status, Timestamp};
@@ -33,6 +34,7 @@ pub(super) struct Unit {
     /// Prepared or described, which counts where nothing is executed.
     pub(super) mentioned: Option<Statement>,
     pub(super) bound: Option<Arc<Prepared>>,
+    pub(super) runs: Runs,
     pub(super) steps: Vec<Step>,
     /// Where the text of a simple query stands in `bytes`.
     pub(super) query_at: usize,
@@ -48,6 +50,18 @@ pub(super) enum UnitKind {
     Query,
     Extended,
     FunctionCall,
+}
+
+/// What the server names when it says what a request executes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// What was named before.
+    Nothing,
+    /// Only the statement of that name, which nobody knows.
+    Stranger(Box<[u8]>),
+    /// Only the text of that hash.
+    Text(u64),
+    Anything,
 }
 
 /// ```text
@@ -94,6 +108,7 @@ impl Unit {
             more_statements: Vec::new(),
             mentioned: None,
             bound: None,
+            runs: Runs::Nothing,
             steps: Vec::new(),
             query_at: 0,
             done: 0,
@@ -144,6 +159,14 @@ impl Unit {
             && self.more_statements.len() < MAX_JOINED
         {
             self.more_statements.push(statement);
+        }
+    }
+
+    pub(super) fn run(&mut self, what: Runs) {
+        if self.runs == Runs::Nothing {
+            self.runs = what;
+        } else if self.runs != what {
+            self.runs = Runs::Anything;
         }
     }
 
@@ -222,58 +245,59 @@ impl Unit {
         }
     }
 
-    /// The row, and the buffer of steps for the next unit. An unanswered one says why.
-    pub(super) fn finish(
-        self: Box<Self>,
-        command: Arc<str>,
-        unanswered: Option<Arc<str>>,
-    ) -> (Exchange, Vec<Step>) {
-        let mut unit = *self;
-        let statement = match unit.statement {
-            Some(first) if !unit.more_statements.is_empty() => {
+    /// The row. An unanswered one says why. What is left is good for [`Unit::renew`] alone.
+    pub(super) fn finish(&mut self, command: Arc<str>, unanswered: Option<Arc<str>>) -> Exchange {
+        let statement = match self.statement.take() {
+            Some(first) if !self.more_statements.is_empty() => {
                 let mut text = first.text.to_string();
-                for statement in &unit.more_statements {
+                for statement in &self.more_statements {
                     text.push_str("; ");
                     text.push_str(&statement.text);
                 }
                 Some(sql::normalise(&text))
             }
-            first => first.or(unit.mentioned),
+            first => first.or_else(|| self.mentioned.take()),
         };
-        let statements = match unit.kind {
-            UnitKind::Query => unit.assembler.completions().max(1),
-            UnitKind::Extended => unit.executions,
+        let statements = match self.kind {
+            UnitKind::Query => self.assembler.completions().max(1),
+            UnitKind::Extended => self.executions,
             UnitKind::FunctionCall => 0,
         };
-        let status = match (&unanswered, unit.assembler.has_error()) {
+        let status = match (&unanswered, self.assembler.has_error()) {
             (Some(_), _) => Status::Unanswered,
             (None, true) => Status::Error,
             (None, false) => Status::Ok,
         };
-        let bound = unit.bound.as_ref();
-        let row = Exchange {
+        let bound = self.bound.take();
+        Exchange {
             session: 0,
             seq: 0,
             kind: Kind::Request,
-            started_at: unit.started_at,
+            started_at: self.started_at,
             request: Request {
                 command,
-                bytes: unit.bytes,
-                wire_len: unit.wire_len,
-                last_byte_at: unit.last_byte_at,
+                bytes: mem::take(&mut self.bytes),
+                wire_len: self.wire_len,
+                last_byte_at: self.last_byte_at,
                 statement,
                 statements,
                 parameter_types: bound.and_then(|bound| bound.parameter_types.get().cloned()),
-                pipelined: unit.pipelined,
+                pipelined: self.pipelined,
             },
             status,
-            response: unanswered.is_none().then(|| unit.assembler.finish()),
+            response: unanswered.is_none().then(|| self.assembler.finish()),
             reason: unanswered,
-            notes: unit.notes,
+            notes: self.notes,
             info: None,
             pacing: None,
-        };
-        unit.steps.clear();
-        (row, unit.steps)
+        }
+    }
+
+    /// Makes it the next request, which keeps only the room for its steps.
+    pub(super) fn renew(&mut self, kind: UnitKind, started_at: Timestamp, body_cap: usize) {
+        let mut steps = mem::take(&mut self.steps);
+        steps.clear();
+        *self = Unit::new(kind, started_at, body_cap);
+        self.steps = steps;
     }
 }

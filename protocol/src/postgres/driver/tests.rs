@@ -2,6 +2,7 @@ use recording::{Kind, Request, Response, Status, Transaction};
 
 use super::*;
 use crate::postgres::messages::Messages;
+use crate::postgres::testing::client;
 
 pub(in crate::postgres) fn exchange(kind: Kind, bytes: &[u8]) -> Exchange {
     Exchange {
@@ -332,6 +333,31 @@ fn what_can_not_be_said_is_not_begun() {
     }
     let (_, events) = receive(&mut driver, &message(b'N', b"SWARNING\0\0")).unwrap();
     assert!(events.is_empty());
+}
+
+#[test]
+fn a_statement_of_before_is_prepared_first_or_not_asked_for() {
+    let bytes = [
+        client::bind("", "s1", &[], &[], &[]),
+        client::execute("", 0),
+        client::sync(),
+    ];
+    let mut request = exchange(Kind::Request, &bytes.concat());
+    request.notes.add(Notes::UNKNOWN_STATEMENT);
+    let mut driver = ready();
+    let mut out = Vec::new();
+    assert_eq!(
+        driver.send(&request, &mut out),
+        Err(DriverError::Unsupported(
+            "statement prepared before the capture"
+        ))
+    );
+    assert!(out.is_empty());
+    let prepare = [client::parse("s1", "select 1", &[]), client::sync()].concat();
+    let prepare = exchange(Kind::Prepare, &prepare);
+    driver.send(&prepare, &mut out).unwrap();
+    driver.send(&request, &mut out).unwrap();
+    assert_eq!(Messages::new(&out).count(), 5);
 }
 
 #[test]

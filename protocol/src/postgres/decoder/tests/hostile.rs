@@ -109,7 +109,11 @@ proptest! {
             }
         }
         for (n, step) in steps.iter().enumerate() {
-            take(&mut decoder, step, Timestamp(n as i64), &mut out);
+            let at = 10 + n as i64;
+            if n % 2 == 0 {
+                decoder.learn(&executed("select 'x', $1", at - 3, at - 1));
+            }
+            take(&mut decoder, step, Timestamp(at), &mut out);
             prop_assert!(decoder.held() < 256 << 10);
         }
         decoder.close("fin", Timestamp(99), &mut out);
@@ -119,8 +123,12 @@ proptest! {
         let closed = out.iter().filter(|row| row.kind == Kind::Close).count();
         let expected = usize::from(decoder.rejected().is_none());
         prop_assert_eq!((opened, closed), (expected, expected));
+        let prepared = out.iter().filter(|row| row.kind == Kind::Prepare).count() as u64;
+        prop_assert_eq!(decoder.strangers().learnt, prepared);
         for row in &out {
-            prop_assert!(row.request.bytes.len() as u64 <= row.request.wire_len);
+            prop_assert!(row.order() >= out[0].order());
+            let unsent = row.kind == Kind::Prepare;
+            prop_assert!(unsent || row.request.bytes.len() as u64 <= row.request.wire_len);
             prop_assert!(row.request.bytes.len() <= LIMITS.request);
         }
     }

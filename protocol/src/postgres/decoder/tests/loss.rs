@@ -142,6 +142,80 @@ fn joining_in_the_middle() {
     assert_snapshot!(show(&rows));
 }
 
+/// A request by the name of a statement, and its answer.
+fn by_name(name: &str) -> [Step; 2] {
+    let bind = client::bind("", name, &[], &[Some(b"7")], &[]);
+    let asked = [bind, client::execute("", 0), client::sync()];
+    let answered = [
+        server::plain(b'2'),
+        server::row(&[Some(b"7")]),
+        server::complete("SELECT 1"),
+        server::ready(b'I'),
+    ];
+    [C(asked.concat()), S(answered.concat())]
+}
+
+#[test]
+fn what_was_prepared_before_is_learnt_from_the_server() {
+    let (mut decoder, mut out) = (decoder(true), Vec::new());
+    decoder.learn(&Known::default());
+    let steps = [by_name("a"), by_name("b"), by_name("a"), by_name("b")].concat();
+    for (n, step) in (1..).zip(&steps) {
+        // The second request, which began at 30 and was answered at 40.
+        if n == 5 {
+            decoder.learn(&executed("select 'x', $1::int", 35, 36));
+        }
+        take(&mut decoder, step, Timestamp(10 * n), &mut out);
+    }
+    decoder.close("fin", Timestamp(100), &mut out);
+    let learnt = out.iter().find(|row| row.kind == Kind::Prepare).unwrap();
+    let sent = [
+        client::parse("b", "select 'x', $1::int", &[]),
+        client::sync(),
+    ];
+    assert_eq!(learnt.request.bytes, sent.concat());
+    assert_eq!(learnt.started_at, Timestamp(29));
+    let strangers = decoder.strangers();
+    assert_eq!((strangers.learnt, strangers.lacking), (1, 1));
+    assert_snapshot!(show(&out));
+}
+
+#[test]
+fn a_request_that_the_server_may_have_meant_too_is_not_believed() {
+    for (earliest, latest) in [(5, 15), (25, 35), (15, 16), (45, 46)] {
+        let (mut decoder, mut out) = (decoder(true), Vec::new());
+        let steps = [by_name("a"), by_name("b"), by_name("a")].concat();
+        for (n, step) in (1..).zip(&steps) {
+            decoder.learn(&executed("select 1", earliest, latest));
+            take(&mut decoder, step, Timestamp(10 * n), &mut out);
+        }
+        assert_eq!(decoder.strangers().learnt, 0, "{earliest} to {latest}");
+    }
+}
+
+#[test]
+fn whose_a_session_is_is_learnt_only_where_it_was_not_seen() {
+    let known = executed("select 1", 0, 0);
+    let mut decoder = decoder(true);
+    decoder.learn(&known);
+    let mut out = Vec::new();
+    take(&mut decoder, &query("select 1"), Timestamp(10), &mut out);
+    take(&mut decoder, &answer(), Timestamp(20), &mut out);
+    let user = |row: &Exchange| row.info.as_ref().unwrap().user.clone();
+    assert_eq!(user(&out[0]).as_deref(), Some("ann"));
+
+    let other = Known {
+        user: Some("eve".into()),
+        ..known
+    };
+    let (mut decoder, mut out) = (super::decoder(false), Vec::new());
+    for step in login() {
+        decoder.learn(&other);
+        take(&mut decoder, &step, Timestamp(10), &mut out);
+    }
+    assert_eq!(user(&out[0]).as_deref(), Some("ann"));
+}
+
 #[test]
 fn joining_within_a_response_waits_for_its_end() {
     let long = query("select a from t where b = 'long enough to be cut'");

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use recording::{Exchange, Kind, Notes, SessionInfo, Timestamp};
 
 use super::Decoder;
-use crate::border::{Decoder as _, Limits, Opening, Side};
+use crate::border::{Decoder as _, Executed, Known, Limits, Opening, Side};
 use crate::postgres::testing::{client, server};
 
 /// What stands on the wire, in order of time.
@@ -43,6 +43,19 @@ fn decoder(mid_stream: bool) -> Decoder {
         info,
     };
     Decoder::new(opening, LIMITS)
+}
+
+/// The server says what it executed last, and when.
+fn executed(text: &str, earliest: i64, latest: i64) -> Known {
+    Known {
+        user: Some("ann".into()),
+        executed: Some(Executed {
+            text: text.into(),
+            earliest: Timestamp(earliest),
+            latest: Timestamp(latest),
+        }),
+        ..Known::default()
+    }
 }
 
 fn take(decoder: &mut Decoder, step: &Step, at: Timestamp, out: &mut Vec<Exchange>) {

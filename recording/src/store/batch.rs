@@ -7,15 +7,25 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 
+use super::decode::Decoder;
+use super::error::StoreError;
 use super::schema::{SCHEMA, UTC};
 use super::words::Words;
+use super::writer::WriterOptions;
 use crate::{Exchange, Pacing, Response, SessionInfo, Timestamp};
 
-/// Rows on their way into a batch, column by column.
-#[derive(Debug, Default)]
-pub struct Encoder {
+/// Bytes that one row may have.
+const MAX_ROW: usize = 256 << 20;
+
+/// Rows on their way into a recording, column by column. They may come in any order, best in about
+/// that of time.
+#[derive(Debug)]
+pub struct Batch {
+    most_rows: usize,
+    most_bytes: usize,
     rows: usize,
     bytes: usize,
+    latest: Timestamp,
     session: UInt64Builder,
     seq: UInt32Builder,
     kind: Words,
@@ -74,7 +84,59 @@ struct PacingColumns {
 /// What a row takes beside its bytes, about.
 const ROW_BYTES: usize = 160;
 
-impl Encoder {
+impl Batch {
+    /// For a [`super::Writer`] of these options.
+    pub fn new(options: &WriterOptions) -> Batch {
+        Batch::with_room(options.flush_rows, options.batch_bytes(), 0, (0, 0))
+    }
+
+    /// Room for so many rows, with so many bytes of requests and of responses.
+    fn with_room(
+        most_rows: usize,
+        most_bytes: usize,
+        rows: usize,
+        (requests, responses): (usize, usize),
+    ) -> Batch {
+        Batch {
+            most_rows,
+            most_bytes,
+            rows: 0,
+            bytes: 0,
+            latest: Timestamp(i64::MIN),
+            session: UInt64Builder::with_capacity(rows),
+            seq: UInt32Builder::with_capacity(rows),
+            kind: Words::with_capacity(rows),
+            command: Words::with_capacity(rows),
+            started_at: TimestampNanosecondBuilder::with_capacity(rows),
+            request_ns: Int64Builder::with_capacity(rows),
+            statement: Words::with_capacity(rows),
+            fingerprint: UInt64Builder::with_capacity(rows),
+            request: BinaryBuilder::with_capacity(rows, requests),
+            request_bytes: UInt64Builder::with_capacity(rows),
+            statements: UInt32Builder::with_capacity(rows),
+            parameter_types: Words::with_capacity(rows),
+            pipelined: BooleanBuilder::with_capacity(rows),
+            status: Words::with_capacity(rows),
+            reason: Words::with_capacity(rows),
+            response: ResponseColumns::with_capacity(rows, responses),
+            notes: Words::with_capacity(rows),
+            info: InfoColumns::default(),
+            pacing: PacingColumns::default(),
+        }
+    }
+
+    /// Takes the rows; one with about as much room is left.
+    pub fn take(&mut self) -> Batch {
+        let grown = |bytes: usize| bytes + bytes / 8;
+        let bytes = (
+            grown(self.request.values_slice().len()),
+            grown(self.response.response.values_slice().len()),
+        );
+        let rows = grown(self.rows).min(self.most_rows);
+        let next = Batch::with_room(self.most_rows, self.most_bytes, rows, bytes);
+        std::mem::replace(self, next)
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -84,7 +146,27 @@ impl Encoder {
         self.bytes
     }
 
-    pub fn push(&mut self, row: &Exchange) {
+    /// Are these as many as should be written at once?
+    pub fn is_full(&self) -> bool {
+        self.rows >= self.most_rows || self.bytes >= self.most_bytes
+    }
+
+    /// The latest `started_at`.
+    pub fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// Fails where the row is too large; it is not taken then.
+    pub fn push(&mut self, row: &Exchange) -> Result<(), StoreError> {
+        let bytes = size(row);
+        if bytes > MAX_ROW {
+            return Err(StoreError::RowTooLarge {
+                session: row.session,
+                seq: row.seq,
+                bytes,
+                limit: MAX_ROW,
+            });
+        }
         let request = &row.request;
         // The clock that the row's durations count from.
         let base = row.pacing.map_or(row.started_at, |pacing| pacing.sent_at);
@@ -126,12 +208,20 @@ impl Encoder {
             self.pacing.push(pacing);
         }
         self.rows += 1;
-        self.bytes += size(row);
+        self.bytes += bytes;
+        self.latest = self.latest.max(row.started_at);
+        Ok(())
     }
 
-    /// The rows as a batch of [`SCHEMA`]; none are left.
-    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
-        let mut this = std::mem::take(self);
+    /// The rows as a reader will get them.
+    pub fn into_rows(self) -> Result<Vec<Exchange>, ArrowError> {
+        let rows = Decoder::new(&self.finish()?).map_err(ArrowError::ParseError)?;
+        Ok((0..rows.rows()).filter_map(|at| rows.row(at)).collect())
+    }
+
+    /// The rows in the columns of [`SCHEMA`].
+    pub(super) fn finish(self) -> Result<RecordBatch, ArrowError> {
+        let mut this = self;
         this.info.fill(this.rows);
         this.pacing.fill(this.rows);
         let columns: Vec<ArrayRef> = vec![
@@ -178,7 +268,7 @@ impl Encoder {
 }
 
 /// About what the row takes in memory.
-pub fn size(row: &Exchange) -> usize {
+pub(super) fn size(row: &Exchange) -> usize {
     let body = row
         .response
         .as_ref()
@@ -192,6 +282,22 @@ fn between(from: Timestamp, to: Timestamp) -> i64 {
 }
 
 impl ResponseColumns {
+    fn with_capacity(rows: usize, bytes: usize) -> ResponseColumns {
+        ResponseColumns {
+            first_byte_ns: Int64Builder::with_capacity(rows),
+            last_byte_ns: Int64Builder::with_capacity(rows),
+            error_code: Words::with_capacity(rows),
+            rows: UInt64Builder::with_capacity(rows),
+            affected: UInt64Builder::with_capacity(rows),
+            response_bytes: UInt64Builder::with_capacity(rows),
+            columns: Words::with_capacity(rows),
+            rows_digest: UInt64Builder::with_capacity(rows),
+            rows_digest_unordered: UInt64Builder::with_capacity(rows),
+            transaction: Words::with_capacity(rows),
+            response: BinaryBuilder::with_capacity(rows, bytes),
+        }
+    }
+
     fn push(&mut self, response: &Response, base: Timestamp) {
         self.first_byte_ns
             .append_value(between(base, response.first_byte_at));

@@ -1,0 +1,116 @@
+use std::sync::Arc;
+
+use protocol::{Difference, DifferenceKind, Protocol, Terms};
+use recording::{Exchange, Kind, Notes, Status};
+
+use crate::differences::status;
+use crate::table::reason;
+
+/// Requests whose bytes or whose meaning were not known to the recording.
+const REQUEST_UNKNOWN: [(Notes, &str); 4] = [
+    (Notes::ENCRYPTED, "encrypted"),
+    (Notes::REQUEST_GAP, "gap in the request"),
+    (Notes::REQUEST_CUT, "request over the cap"),
+    (Notes::UNKNOWN_STATEMENT, "prepared before capture began"),
+];
+
+/// Recorded answers that are not whole. Two runs have answers of their own.
+const ANSWER_UNKNOWN: [(Notes, &str); 2] = [
+    (Notes::RESPONSE_GAP, "gap in the response"),
+    (Notes::VIOLATION, "protocol violation"),
+];
+
+/// Why a request was not answered, though not for anything that the target did.
+const NOT_THE_TARGET: [&str; 2] = ["interrupted", "client left before the answer"];
+
+/// What one side's answer is worth beside OLD's.
+pub(super) enum Pair {
+    Compared(Vec<Difference>),
+    Missing(Difference),
+    Consequence(Arc<str>),
+    NotComparable(String),
+}
+
+fn answered(row: &Exchange) -> bool {
+    matches!(row.status, Status::Ok | Status::Error)
+}
+
+/// Why nothing can be asked of the request. A run's rows have the notes of what was recorded.
+pub(super) fn not_comparable(
+    old: &Exchange,
+    old_is_run: bool,
+    mid_stream: bool,
+) -> Option<&'static str> {
+    let noted = |notes: &[(Notes, &'static str)]| {
+        let found = notes.iter().find(|(note, _)| old.notes.contains(*note));
+        found.map(|(_, name)| *name)
+    };
+    noted(&REQUEST_UNKNOWN).or_else(|| match old_is_run {
+        true => None,
+        // What was set before in the session is not known to the run.
+        false if mid_stream => Some("session met mid-stream"),
+        false => noted(&ANSWER_UNKNOWN),
+    })
+}
+
+pub(super) fn pair(
+    old: &Exchange,
+    new: &Exchange,
+    protocol: Option<&dyn Protocol>,
+    terms: &Terms,
+) -> Pair {
+    match (answered(old), answered(new)) {
+        (true, true) => compare_answers(old, new, protocol, terms),
+        (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
+        (false, true) => Pair::NotComparable(format!("OLD {}", status(old))),
+        (true, false) => {
+            let reason = reason(new);
+            let consequence =
+                *reason == *"transaction failed" || reason.starts_with("session lost");
+            match new.status {
+                Status::Skipped if consequence => Pair::Consequence(reason),
+                Status::Skipped => Pair::NotComparable(format!("NEW {}", status(new))),
+                _ if NOT_THE_TARGET.contains(&&*reason) => {
+                    Pair::NotComparable(format!("NEW {}", status(new)))
+                }
+                _ => Pair::Missing(Difference {
+                    kind: DifferenceKind::Missing,
+                    place: String::new(),
+                    expected: status(old),
+                    observed: status(new),
+                }),
+            }
+        }
+    }
+}
+
+fn compare_answers(
+    old: &Exchange,
+    new: &Exchange,
+    protocol: Option<&dyn Protocol>,
+    terms: &Terms,
+) -> Pair {
+    match (old.kind, protocol) {
+        (Kind::Request, Some(protocol)) => Pair::Compared(protocol.compare(old, new, terms)),
+        (Kind::Request, None) => Pair::NotComparable("protocol of the session unknown".to_owned()),
+        // What a server says of itself when it greets differs by version and means no harm.
+        _ => Pair::Compared(login_difference(old, new).into_iter().collect()),
+    }
+}
+
+fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {
+    let kind = match (old.status, new.status) {
+        (Status::Ok, Status::Error) => DifferenceKind::NewError,
+        (Status::Error, Status::Ok) => DifferenceKind::VanishedError,
+        (Status::Error, Status::Error) if status(old) != status(new) => {
+            DifferenceKind::DifferentError
+        }
+        _ => return None,
+    };
+    Some(Difference {
+        kind,
+        place: String::new(),
+        expected: status(old),
+        observed: status(new),
+    })
+}

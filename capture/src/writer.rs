@@ -1,0 +1,155 @@
+//! The thread that writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use recording::{Exchange, Kind, Ledger, Status, StoreError};
+
+use crate::pipeline::{CaptureError, Control, Message, Progress, Sink, TICK};
+
+/// Reasons in the account of requests.
+const NOT_WRITTEN: &str = "not written";
+const OVER_LIMIT: &str = "over --max-disk";
+const TOO_LARGE: &str = "row too large";
+
+/// What rows on their way to the writer will be in the account of requests.
+#[derive(Debug, Default)]
+pub struct Tally {
+    answered: u64,
+    /// Requests that are recorded without an answer, by reason.
+    unanswered: BTreeMap<Arc<str>, u64>,
+    too_large: u64,
+    protocols: BTreeSet<Arc<str>>,
+}
+
+impl Tally {
+    /// `taken`: the row is among those to be written.
+    pub fn count(&mut self, row: &Exchange, taken: bool) {
+        if let Some(info) = &row.info
+            && !self.protocols.contains(&info.protocol)
+        {
+            self.protocols.insert(Arc::clone(&info.protocol));
+        }
+        match (row.kind, row.status) {
+            (Kind::Open | Kind::Close | Kind::Prepare, _) => {}
+            _ if !taken => self.too_large += 1,
+            (Kind::Request, Status::Unanswered) => {
+                let reason = row.reason.clone().unwrap_or_else(|| "unanswered".into());
+                *self.unanswered.entry(reason).or_default() += 1;
+            }
+            _ => self.answered += 1,
+        }
+    }
+}
+
+/// The writer's own state.
+#[derive(Default)]
+struct Written {
+    parts: Vec<Progress>,
+    rows: u64,
+    over_limit: u64,
+    protocols: BTreeSet<Arc<str>>,
+    /// Of requests: what became of them.
+    ledger: Ledger,
+}
+
+impl Written {
+    fn enter(&mut self, tally: Tally, lost: Option<&str>) {
+        self.protocols.extend(tally.protocols);
+        let requests = self.ledger.account_mut("requests");
+        requests.lose(TOO_LARGE, tally.too_large);
+        match lost {
+            None => {
+                requests.kept += tally.answered;
+                for (reason, count) in tally.unanswered {
+                    requests.lose(&reason, count);
+                }
+            }
+            Some(reason) => {
+                let unanswered: u64 = tally.unanswered.values().sum();
+                requests.lose(reason, tally.answered + unanswered);
+            }
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        let mut sum = Progress {
+            ledger: self.ledger.clone(),
+            rows: self.rows,
+            over_limit: self.over_limit,
+            protocols: self.protocols.clone(),
+            ..Progress::default()
+        };
+        for part in &self.parts {
+            sum.ledger.absorb(part.ledger.clone());
+            sum.flows += part.flows;
+            sum.held += part.held;
+            sum.at = sum.at.max(part.at);
+            sum.servers.extend(&part.servers);
+            sum.warnings.extend(part.warnings.iter().cloned());
+        }
+        sum
+    }
+}
+
+pub fn write(
+    messages: &Receiver<Message>,
+    sink: &mut dyn Sink,
+    observer: &(dyn Fn(&Progress) + Sync),
+    control: &Control<'_>,
+) -> (Progress, Result<(), CaptureError>) {
+    let mut written = Written::default();
+    let mut outcome = Ok(());
+    let mut ticked = Instant::now();
+    loop {
+        match messages.recv_timeout(TICK) {
+            Ok(Message::Rows(rows, tally)) => {
+                let count = rows.rows() as u64;
+                let lost = match &outcome {
+                    Err(_) => Some(NOT_WRITTEN),
+                    // What is recorded has no holes.
+                    Ok(()) if written.over_limit > 0 => Some(OVER_LIMIT),
+                    Ok(()) => match sink.write(rows) {
+                        Ok(()) => None,
+                        Err(StoreError::OverLimit { .. }) => Some(OVER_LIMIT),
+                        Err(error) => {
+                            control.halt.store(true, Ordering::Relaxed);
+                            outcome = Err(error.into());
+                            Some(NOT_WRITTEN)
+                        }
+                    },
+                };
+                match lost {
+                    None => written.rows += count,
+                    Some(OVER_LIMIT) => written.over_limit += count,
+                    Some(_) => {}
+                }
+                written.enter(tally, lost);
+            }
+            Ok(Message::Part(number, part)) => {
+                let parts = &mut written.parts;
+                parts.resize_with(parts.len().max(number + 1), Progress::default);
+                if let Some(place) = parts.get_mut(number) {
+                    *place = *part;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            let progress = written.progress();
+            if outcome.is_ok()
+                && let Err(error) = sink.tick(ticked, &progress)
+            {
+                control.halt.store(true, Ordering::Relaxed);
+                outcome = Err(error.into());
+            }
+            observer(&progress);
+        }
+    }
+    (written.progress(), outcome)
+}
