@@ -1,5 +1,5 @@
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use recording::{Ledger, Timestamp};
+use recording::{Exchange, Ledger, Timestamp};
 
 use crate::choice::Sample;
 use crate::flow::FlowKey;
@@ -55,8 +55,9 @@ impl Segments {
         self.bytes.clear();
     }
 
-    /// Hands the segments to a worker and empties the batch.
-    pub fn work(&mut self, worker: &mut Worker) {
+    /// Hands the segments to a worker, and at once the rows that come of each to `take`, while they
+    /// are in the processor's cache. Empties the batch.
+    pub fn work(&mut self, worker: &mut Worker, mut take: impl FnMut(&Exchange)) {
         let mut rest = self.bytes.as_slice();
         let mut latest = Timestamp(i64::MIN);
         for entry in &self.entries {
@@ -64,8 +65,10 @@ impl Segments {
             rest = after;
             latest = latest.max(entry.at);
             worker.segment(entry.key, &entry.segment, payload, entry.at);
+            worker.rows().drain(..).for_each(|row| take(&row));
         }
         worker.expire(latest);
+        worker.rows().drain(..).for_each(|row| take(&row));
         self.clear();
     }
 }

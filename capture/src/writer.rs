@@ -112,7 +112,7 @@ pub fn write(
                     Err(_) => Some(NOT_WRITTEN),
                     // What is recorded has no holes.
                     Ok(()) if written.over_limit > 0 => Some(OVER_LIMIT),
-                    Ok(()) => match sink.write(rows) {
+                    Ok(()) => match sink.write(*rows) {
                         Ok(()) => None,
                         Err(StoreError::OverLimit { .. }) => Some(OVER_LIMIT),
                         Err(error) => {

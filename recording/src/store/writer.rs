@@ -101,8 +101,7 @@ pub struct Writer {
     rotated_at: Option<Instant>,
     /// Segments that are full, the oldest first.
     unsealed: VecDeque<Unsealed>,
-    /// Its number, and its bytes on disk.
-    sealing: Option<(u32, u64, JoinHandle<Result<SegmentInfo, StoreError>>)>,
+    sealing: Option<Sealing>,
     /// On disk, of sealed segments.
     sealed_bytes: u64,
     failed: bool,
@@ -120,6 +119,15 @@ struct Unsealed {
     horizon: Timestamp,
     /// Empty where it is to be read again.
     batches: Vec<RecordBatch>,
+}
+
+/// A segment that is being sealed.
+#[derive(Debug)]
+struct Sealing {
+    number: u32,
+    /// On disk.
+    bytes: u64,
+    thread: JoinHandle<Result<SegmentInfo, StoreError>>,
 }
 
 impl Unsealed {
@@ -227,7 +235,7 @@ impl Writer {
             self.flush()?;
             self.rotate()?;
         }
-        let finished = |(_, _, thread): &(_, _, JoinHandle<_>)| thread.is_finished();
+        let finished = |it: &Sealing| it.thread.is_finished();
         if self.sealing.as_ref().is_some_and(finished) {
             self.sealed()?;
             self.seal_next()?;
@@ -282,7 +290,7 @@ impl Writer {
     /// What the directory has at the most, until rows of `bytes` are sealed: what is not sealed yet is
     /// there in both forms for a moment.
     fn peak_with(&self, bytes: usize) -> u64 {
-        let sealing = self.sealing.iter().map(|(_, bytes, _)| *bytes);
+        let sealing = self.sealing.iter().map(|it| it.bytes);
         let waiting = self.unsealed.iter().map(|segment| segment.bytes);
         let unsealed = sealing.chain(waiting).sum::<u64>() + self.open.written() + bytes as u64;
         self.sealed_bytes + 2 * unsealed + FRAME
@@ -366,21 +374,26 @@ impl Writer {
                 segment.seal(&dir)
             })
             .map_err(StoreError::io("start a thread to seal", &self.dir))?;
-        self.sealing = Some((number, bytes, thread));
+        self.sealing = Some(Sealing {
+            number,
+            bytes,
+            thread,
+        });
         self.failed = false;
         Ok(())
     }
 
     /// Waits for the segment that is being sealed.
     fn sealed(&mut self) -> Result<(), StoreError> {
-        let Some((number, _, thread)) = self.sealing.take() else {
+        let Some(sealing) = self.sealing.take() else {
             return Ok(());
         };
         self.failed = true;
-        let info = thread
+        let info = sealing
+            .thread
             .join()
             .map_err(|_| StoreError::Failed(self.dir.clone()))??;
-        self.enter(number, info)?;
+        self.enter(sealing.number, info)?;
         self.failed = false;
         Ok(())
     }
