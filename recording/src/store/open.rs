@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::writer::StreamEncoder;
 use arrow_ipc::{Message, MessageHeader, root_as_message};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::damage::Damage;
 use super::decode::column;
@@ -35,11 +35,14 @@ const MAX_METADATA: usize = 1 << 20;
 /// No writer makes a segment of more bytes.
 const MAX_SEGMENT: u64 = 1 << 30;
 
-/// Writes each batch with one call to the system.
+/// What is written to the file at once, of pieces that are smaller.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+
+/// Writes each batch as it stands in memory.
 pub struct OpenWriter {
     path: PathBuf,
     file: File,
-    stream: StreamWriter<Vec<u8>>,
+    stream: StreamEncoder,
     written: u64,
 }
 
@@ -47,8 +50,7 @@ impl OpenWriter {
     pub fn create(dir: &Path, number: u32) -> Result<OpenWriter, StoreError> {
         let path = dir.join(files::open_name(number));
         let file = files::create_file(&path)?;
-        let stream =
-            StreamWriter::try_new(Vec::new(), &SCHEMA).map_err(StoreError::encode(&path))?;
+        let stream = StreamEncoder::try_new(&SCHEMA).map_err(StoreError::encode(&path))?;
         Ok(OpenWriter {
             path,
             file,
@@ -62,21 +64,22 @@ impl OpenWriter {
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
-        self.stream
-            .write(batch)
+        let mut pieces = self
+            .stream
+            .encode(batch)
             .map_err(StoreError::encode(&self.path))?;
-        let bytes = self.stream.get_mut();
-        seal_batch(bytes).ok_or_else(|| StoreError::Damaged {
+        seal_batch(&mut pieces).ok_or_else(|| StoreError::Damaged {
             path: self.path.clone(),
             offset: None,
             reason: "the batch just encoded does not end in a record batch".to_owned(),
         })?;
-        self.file
-            .write_all(bytes)
-            .map_err(StoreError::io("write", &self.path))?;
-        self.written += bytes.len() as u64;
-        bytes.clear();
-        Ok(())
+        let mut file = BufWriter::with_capacity(WRITTEN_AT_ONCE, &self.file);
+        for piece in &pieces {
+            file.write_all(piece)
+                .map_err(StoreError::io("write", &self.path))?;
+            self.written += piece.len() as u64;
+        }
+        file.flush().map_err(StoreError::io("write", &self.path))
     }
 
     /// Length of the file.
@@ -91,28 +94,51 @@ impl fmt::Debug for OpenWriter {
     }
 }
 
-/// Lengthens the body of the last message, a record batch, by a checksum of all of `bytes`. Readers
+/// Lengthens the body of the last message, a record batch, by a checksum of all pieces. Readers
 /// that do not know of it take it for padding.
-fn seal_batch(bytes: &mut Vec<u8>) -> Option<()> {
+fn seal_batch(pieces: &mut Vec<Buffer>) -> Option<()> {
+    pieces.retain(|piece| !piece.is_empty());
     let mut at = 0;
-    let last = loop {
-        let message = Framed::read(bytes, at)?;
-        if message.end == bytes.len() {
-            break message;
+    let (last, body) = loop {
+        let metadata = at + 1;
+        let message = root_as_message(pieces.get(metadata)?).ok()?;
+        let prefix = pieces.get(at)?.split_last_chunk()?.1;
+        let padded = usize::try_from(u32::from_le_bytes(*prefix)).ok()?;
+        let body = usize::try_from(message.bodyLength()).ok()?;
+        at = metadata;
+        let mut left = padded + body;
+        while left > 0 {
+            left = left.checked_sub(pieces.get(at)?.len())?;
+            at += 1;
         }
-        at = message.end;
+        if at == pieces.len() {
+            break (metadata, body);
+        }
     };
-    if last.header != MessageHeader::RecordBatch {
+    let mut metadata = pieces.get(last)?.to_vec();
+    let message = root_as_message(&metadata).ok()?;
+    if message.header_type() != MessageHeader::RecordBatch {
         return None;
     }
-    let length = i64::try_from(last.body + CHECKSUM).ok()?.to_le_bytes();
-    bytes
-        .get_mut(last.body_length_at..)?
+    let field = body_length_at(&message);
+    let length = i64::try_from(body + CHECKSUM).ok()?.to_le_bytes();
+    metadata
+        .get_mut(field..)?
         .first_chunk_mut::<8>()?
         .copy_from_slice(&length);
-    let checksum = xxh3_64(bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
+    *pieces.get_mut(last)? = Buffer::from_vec(metadata);
+    let mut checksum = Xxh3Default::new();
+    for piece in pieces.iter() {
+        checksum.update(piece);
+    }
+    pieces.push(Buffer::from_vec(checksum.digest().to_le_bytes().to_vec()));
     Some(())
+}
+
+/// Offset in the metadata of the field that says how long the body is.
+fn body_length_at(message: &Message<'_>) -> usize {
+    let field = message._tab.vtable().get(Message::VT_BODYLENGTH);
+    message._tab.loc() + usize::from(field)
 }
 
 /// One message of the stream, by where it lies.
@@ -120,8 +146,6 @@ struct Framed {
     header: MessageHeader,
     /// Bytes of the body.
     body: usize,
-    /// Offset of the field that says so.
-    body_length_at: usize,
     end: usize,
 }
 
@@ -137,13 +161,10 @@ impl Framed {
         }
         let message = root_as_message(rest.get(..length)?).ok()?;
         let body = usize::try_from(message.bodyLength()).ok()?;
-        let field = message._tab.vtable().get(Message::VT_BODYLENGTH);
-        let metadata = at + PREFIX;
-        let end = (metadata + length).checked_add(body)?;
+        let end = (at + PREFIX + length).checked_add(body)?;
         (end <= bytes.len()).then_some(Framed {
             header: message.header_type(),
             body,
-            body_length_at: metadata + message._tab.loc() + usize::from(field),
             end,
         })
     }

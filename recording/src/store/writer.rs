@@ -28,7 +28,7 @@ pub struct WriterOptions {
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
-    /// Seal when nobody else needs the processor. Up to eight segments then wait for it.
+    /// Seal when nobody else needs the processor. Up to 64 segments then wait for it, on disk.
     pub leisurely: bool,
     /// Bytes that the directory may have at any moment.
     pub max_bytes: Option<u64>,
@@ -37,7 +37,7 @@ pub struct WriterOptions {
 /// Parts of [`WriterOptions::max_bytes`] that a segment, and what waits for a flush, may have.
 const SEGMENTS_AT_MOST: u64 = 8;
 /// Segments that may wait to be sealed.
-const MAX_UNSEALED: usize = 8;
+const MAX_UNSEALED: usize = 64;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
 const FRAME: u64 = 64 << 10;
 
