@@ -350,7 +350,7 @@ impl Display {
 /// Packets that never arrived here.
 fn dropped(ledger: &Ledger) -> u64 {
     let lost = ledger.account("packets").map(|packets| &packets.lost);
-    ["kernel drop", "interface drop", "pipeline full"]
+    ["kernel drop", "interface drop"]
         .iter()
         .filter_map(|reason| lost?.get(*reason))
         .sum()

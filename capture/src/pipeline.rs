@@ -288,14 +288,8 @@ fn run_threads(
             }));
         }
         for (number, input) in inputs.into_iter().enumerate() {
-            let live = matches!(input, Input::Live(..));
-            let splitter = Splitter::new(
-                options.ports.clone(),
-                options.sample,
-                seed,
-                lanes.clone(),
-                live,
-            );
+            let splitter =
+                Splitter::new(options.ports.clone(), options.sample, seed, lanes.clone());
             let reporter = Reporter {
                 part: workers + number,
                 writer: writer.clone(),

@@ -149,23 +149,11 @@ fn reader_progress(
     mut warnings: Vec<String>,
 ) -> Progress {
     let ledger = splitter.ledger(drops);
-    let lost = |name: &str| {
-        let packets = ledger.account("packets");
-        packets
-            .and_then(|it| it.lost.get(name))
-            .copied()
-            .unwrap_or(0)
-    };
-    let dropped = lost("kernel drop");
-    if dropped > 0 {
+    let packets = ledger.account("packets");
+    let dropped = packets.and_then(|it| it.lost.get("kernel drop"));
+    if let Some(dropped) = dropped.filter(|it| **it > 0) {
         warnings.push(format!(
-            "the kernel dropped {dropped} packets: give it a bigger buffer"
-        ));
-    }
-    let shed = lost("pipeline full");
-    if shed > 0 {
-        warnings.push(format!(
-            "{shed} packets came faster than they could be decoded: use more workers, or capture to a file and read that"
+            "the kernel dropped {dropped} packets: give it a bigger --buffer-size, or take a --sample"
         ));
     }
     if let Some(packets) = ledger.account("packets") {

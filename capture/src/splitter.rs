@@ -1,4 +1,4 @@
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendError, Sender};
 use recording::{Exchange, Ledger, Timestamp};
 
 use crate::choice::Sample;
@@ -89,21 +89,13 @@ pub struct Splitter {
     sample: Option<Sample>,
     dissector: Dissector,
     lanes: Vec<(Lane, Segments)>,
-    /// Where workers are too slow: shed a batch, or wait?
-    shed: bool,
     packets: u64,
     last_at: Timestamp,
     ledger: Ledger,
 }
 
 impl Splitter {
-    pub fn new(
-        ports: Ports,
-        sample: Option<Sample>,
-        seed: u64,
-        lanes: Vec<Lane>,
-        shed: bool,
-    ) -> Splitter {
+    pub fn new(ports: Ports, sample: Option<Sample>, seed: u64, lanes: Vec<Lane>) -> Splitter {
         Splitter {
             ports,
             sample,
@@ -113,7 +105,6 @@ impl Splitter {
                 .into_iter()
                 .map(|lane| (lane, Segments::default()))
                 .collect(),
-            shed,
             packets: 0,
             last_at: Timestamp::default(),
             ledger: Ledger::default(),
@@ -147,7 +138,7 @@ impl Splitter {
                 };
                 batch.push(key, segment, payload, packet.at);
                 if batch.due(packet.at) {
-                    send(lane, batch, self.shed, &mut self.ledger);
+                    send(lane, batch, &mut self.ledger);
                 }
             }
             Dissected::Waiting => {}
@@ -163,14 +154,13 @@ impl Splitter {
     pub fn flush(&mut self) {
         for (lane, batch) in &mut self.lanes {
             if !batch.entries.is_empty() {
-                send(lane, batch, self.shed, &mut self.ledger);
+                send(lane, batch, &mut self.ledger);
             }
         }
     }
 
     /// Waits for the workers, and gives up the fragments that wait.
     pub fn finish(&mut self) {
-        self.shed = false;
         self.flush();
         let incomplete = self.dissector.finish();
         self.ledger
@@ -198,26 +188,15 @@ impl Splitter {
     }
 }
 
-fn send(lane: &Lane, batch: &mut Segments, shed: bool, ledger: &mut Ledger) {
+/// Waits where the worker is too slow: what comes meanwhile waits in the kernel's ring, and what has no
+/// room there is dropped by the kernel, which costs the least, and counts.
+fn send(lane: &Lane, batch: &mut Segments, ledger: &mut Ledger) {
     let empty = lane.empty.try_recv().unwrap_or_default();
     let full = std::mem::replace(batch, empty);
-    let refused = if shed {
-        match lane.full.try_send(full) {
-            Ok(()) => None,
-            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => Some(batch),
-        }
-    } else {
-        lane.full.send(full).err().map(|error| error.0)
-    };
-    if let Some(mut refused) = refused {
-        let packets: u64 = refused
-            .entries
-            .iter()
-            .map(|entry| u64::from(entry.segment.packets))
-            .sum();
-        leave_out(ledger, "pipeline full", packets, refused.bytes.len());
-        refused.clear();
-        *batch = refused;
+    if let Err(SendError(refused)) = lane.full.send(full) {
+        let packets = refused.entries.iter();
+        let packets = packets.map(|entry| u64::from(entry.segment.packets)).sum();
+        leave_out(ledger, "worker lost", packets, refused.bytes.len());
     }
 }
 

@@ -1,9 +1,8 @@
 /// What to do about a reason in the ledger, where something can be done.
 pub fn remedy(reason: &str) -> Option<&'static str> {
     Some(match reason {
-        "kernel drop" => "enlarge --buffer-size",
+        "kernel drop" => "enlarge --buffer-size, or take a --sample",
         "interface drop" => "enlarge the network card's ring (ethtool -G)",
-        "pipeline full" => "take a --sample, or capture to a file and --read that",
         "row too large" => "make --body-limit smaller",
         "memory limit" | "too many connections" => "give it more --max-memory",
         "snap length" => "capture whole packets (tcpdump -s 0)",
@@ -22,7 +21,10 @@ mod tests {
 
     #[test]
     fn only_losses_have_remedies() {
-        assert_eq!(remedy("kernel drop"), Some("enlarge --buffer-size"));
+        assert_eq!(
+            remedy("kernel drop"),
+            Some("enlarge --buffer-size, or take a --sample")
+        );
         assert_eq!(remedy("retransmission"), None);
     }
 }
