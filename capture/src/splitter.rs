@@ -65,12 +65,17 @@ impl Segments {
             rest = after;
             latest = latest.max(entry.at);
             worker.segment(entry.key, &entry.segment, payload, entry.at);
-            worker.rows().drain(..).for_each(|row| take(&row));
+            give(worker.rows(), &mut take);
         }
         worker.expire(latest);
-        worker.rows().drain(..).for_each(|row| take(&row));
+        give(worker.rows(), &mut take);
         self.clear();
     }
+}
+
+fn give(rows: &mut Vec<Exchange>, take: &mut impl FnMut(&Exchange)) {
+    rows.iter().for_each(take);
+    rows.clear();
 }
 
 /// A worker's end of the channels, as a reader sees it.
