@@ -75,13 +75,14 @@ fn describe(manifest: &mut Manifest, progress: &Progress) {
         manifest.protocols = progress.protocols.iter().map(|it| it.to_string()).collect();
     }
     manifest.ledger = progress.ledger.clone();
+    manifest.ledger_at = (progress.at != Timestamp::default()).then_some(progress.at);
     manifest.servers = progress.servers.iter().copied().collect();
 }
 
 /// How far a capture is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// While packets are under way between threads it need not balance.
+    /// While threads are at work, some of each account is "under way".
     pub ledger: Ledger,
     pub rows: u64,
     /// Rows that were counted and not recorded, since the recording has reached its limit.
@@ -102,7 +103,7 @@ pub struct Progress {
 
 /// What threads send to the writer.
 pub(crate) enum Message {
-    Rows(Batch, Tally),
+    Rows(Box<Batch>, Tally),
     /// The state of a thread since the beginning, which replaces the one before.
     Part(usize, Box<Progress>),
 }
@@ -186,8 +187,12 @@ pub fn run(
         outcome => outcome.err(),
     };
     describe(writer.manifest_mut(), &progress);
+    let manifest = match interrupted {
+        None => writer.finish(),
+        Some(_) => writer.finish_incomplete(),
+    };
     Ok(Summary {
-        manifest: writer.finish()?,
+        manifest: manifest?,
         progress,
         interrupted,
     })
@@ -372,7 +377,7 @@ fn collect(worker: &mut Worker, rows: &mut Batch, tally: &mut Tally) {
 
 fn hand_over(rows: &mut Batch, tally: &mut Tally, reporter: &Reporter) {
     if rows.rows() > 0 {
-        let message = Message::Rows(rows.take(), std::mem::take(tally));
+        let message = Message::Rows(Box::new(rows.take()), std::mem::take(tally));
         let _ = reporter.writer.send(message);
     }
 }

@@ -112,7 +112,7 @@ pub fn write(
                     Err(_) => Some(NOT_WRITTEN),
                     // What is recorded has no holes.
                     Ok(()) if written.over_limit > 0 => Some(OVER_LIMIT),
-                    Ok(()) => match sink.write(rows) {
+                    Ok(()) => match sink.write(*rows) {
                         Ok(()) => None,
                         Err(StoreError::OverLimit { .. }) => Some(OVER_LIMIT),
                         Err(error) => {
@@ -141,7 +141,8 @@ pub fn write(
         }
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
-            let progress = written.progress();
+            let mut progress = written.progress();
+            progress.ledger.balance(Ledger::UNDER_WAY);
             if outcome.is_ok()
                 && let Err(error) = sink.tick(ticked, &progress)
             {
