@@ -1,6 +1,7 @@
 //! How a recording is replayed: the same words on the command line and in a plan.
 
 use std::env;
+use std::num::NonZeroUsize;
 
 use ::replay::{Options, Pace, Target};
 use anyhow::{Result, bail};
@@ -21,6 +22,11 @@ pub struct Manner {
     #[arg(long)]
     insecure: bool,
 
+    /// Send the requests of all sessions over so many connections: each waits for one that is free
+    /// [default: each session has a connection of its own].
+    #[arg(long, value_name = "N", help_heading = HTTP)]
+    connections: Option<NonZeroUsize>,
+
     /// Send requests that may change something too: all but GET, HEAD, OPTIONS and TRACE.
     #[arg(long, help_heading = HTTP)]
     allow_writes: bool,
@@ -40,6 +46,14 @@ pub struct Manner {
     /// Send this header in place of the recorded one, or in addition. May be given several times.
     #[arg(long, value_name = "NAME: VALUE", help_heading = HTTP)]
     set_header: Vec<String>,
+
+    /// Leave this header out of what is sent. May be given several times.
+    #[arg(long, value_name = "NAME", help_heading = HTTP)]
+    drop_header: Vec<String>,
+
+    /// Leave this cookie out of what is sent. May be given several times.
+    #[arg(long, value_name = "NAME", help_heading = HTTP)]
+    drop_cookie: Vec<String>,
 
     /// Send requests of the path FROM, or below it, to TO. May be given several times; the first
     /// that fits counts.
@@ -75,6 +89,8 @@ impl Manner {
             ("path", &self.path),
             ("header", &self.header),
             ("set-header", &self.set_header),
+            ("drop-header", &self.drop_header),
+            ("drop-cookie", &self.drop_cookie),
             ("rewrite-url", &self.rewrite_url),
         ] {
             for value in values {
@@ -87,6 +103,9 @@ impl Manner {
             (None, true) => Pace::Asap,
             (speed, false) => Pace::Speed(speed.unwrap_or(1.0)),
         };
+        if let Some(connections) = self.connections {
+            options.share_connections(connections)?;
+        }
         Ok(options)
     }
 }
@@ -125,5 +144,11 @@ mod tests {
         };
         let error = manner.options("postgresql://h").unwrap_err().to_string();
         assert!(error.contains("--allow-writes"), "{error}");
+        let manner: Manner = toml::from_str("connections = 4").unwrap();
+        assert!(manner.options("http://h").is_ok());
+        let error = manner.options("postgresql://h").unwrap_err().to_string();
+        let told = "postgres targets can't have this --connections: each session needs a \
+                    connection of its own";
+        assert_eq!(error, told);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ::replay::{Options, Progress};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
-use recording::{Ledger, Manifest, Recording};
+use recording::{Ledger, Manifest, Recording, SessionInfo};
 use serde::Serialize;
 
 use crate::manner::Manner;
@@ -153,10 +153,6 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 }
 
 fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
-    let by_session = |info: &recording::SessionInfo| {
-        let user = options.target.login.user.clone().or(info.user.clone());
-        user.unwrap_or_else(|| "?".into())
-    };
     for planned in ::replay::plan(recording, options)? {
         let planned = planned?;
         let row = &planned.row;
@@ -165,7 +161,7 @@ fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
             |offset| format!("{:.6}", offset.as_secs_f64()),
         );
         let what = match &row.info {
-            Some(info) => format!("log in as {}", by_session(info)),
+            Some(info) => opening(options, info),
             None => options
                 .target
                 .protocol
@@ -184,6 +180,19 @@ fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
         ))?;
     }
     Ok(Exit::Done)
+}
+
+/// What beginning a session comes to.
+fn opening(options: &Options, info: &SessionInfo) -> String {
+    let target = &options.target;
+    if target.protocol.logs_in() {
+        let user = target.login.user.as_ref().or(info.user.as_ref());
+        return format!("log in as {}", user.map_or("?", |user| user));
+    }
+    match options.connections() {
+        None => "connect".to_owned(),
+        Some(connections) => format!("share {connections} connections"),
+    }
 }
 
 /// A run in short.
@@ -274,5 +283,33 @@ impl Summary {
             let _ = writeln!(text, "\n  ! {note}");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    #[test]
+    fn a_session_begins_as_its_protocol_does() {
+        let info = SessionInfo {
+            protocol: "any".into(),
+            client: "127.0.0.1:1".parse().unwrap(),
+            server: "127.0.0.1:2".parse().unwrap(),
+            user: Some("ada".into()),
+            database: None,
+            application: None,
+            backend: None,
+        };
+        let options = |target| Manner::default().options(target).unwrap();
+        let told = |options: &Options| opening(options, &info);
+        assert_eq!(told(&options("postgresql://h")), "log in as ada");
+        assert_eq!(told(&options("postgresql://eve@h")), "log in as eve");
+        let mut http = options("http://eve:secret@h");
+        assert_eq!(told(&http), "connect");
+        http.share_connections(NonZeroUsize::MIN).unwrap();
+        assert_eq!(told(&http), "share 1 connections");
     }
 }

@@ -345,7 +345,7 @@ fn work(
         match segments.recv_timeout(TICK) {
             Ok(mut some) => {
                 worker.consult();
-                some.work(&mut worker);
+                some.work(&mut worker, |row| tally.count(row, rows.push(row).is_ok()));
                 worker.confide();
                 // Where the reader has enough of them it is freed.
                 let _ = returned.try_send(some);
@@ -353,7 +353,6 @@ fn work(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        collect(&mut worker, &mut rows, &mut tally);
         let due = reporter.due();
         if due || rows.is_full() {
             hand_over(&mut rows, &mut tally, &reporter);
@@ -363,16 +362,11 @@ fn work(
         }
     }
     worker.finish();
-    collect(&mut worker, &mut rows, &mut tally);
+    for row in worker.rows().drain(..) {
+        tally.count(&row, rows.push(&row).is_ok());
+    }
     hand_over(&mut rows, &mut tally, &reporter);
     reporter.tell(worker_progress(&worker));
-}
-
-fn collect(worker: &mut Worker, rows: &mut Batch, tally: &mut Tally) {
-    for row in worker.rows().drain(..) {
-        let taken = rows.push(&row).is_ok();
-        tally.count(&row, taken);
-    }
 }
 
 fn hand_over(rows: &mut Batch, tally: &mut Tally, reporter: &Reporter) {

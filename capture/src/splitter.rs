@@ -1,5 +1,5 @@
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use recording::{Ledger, Timestamp};
+use recording::{Exchange, Ledger, Timestamp};
 
 use crate::choice::Sample;
 use crate::flow::FlowKey;
@@ -55,8 +55,9 @@ impl Segments {
         self.bytes.clear();
     }
 
-    /// Hands the segments to a worker and empties the batch.
-    pub fn work(&mut self, worker: &mut Worker) {
+    /// Hands the segments to a worker, and at once the rows that come of each to `take`, while they
+    /// are in the processor's cache. Empties the batch.
+    pub fn work(&mut self, worker: &mut Worker, mut take: impl FnMut(&Exchange)) {
         if let Some(first) = self.entries.first() {
             // What is forgotten by then is no part of what comes now.
             worker.expire(first.at);
@@ -66,6 +67,7 @@ impl Segments {
             let (payload, after) = rest.split_at_checked(entry.len).unwrap_or_default();
             rest = after;
             worker.segment(entry.key, &entry.segment, payload, entry.at);
+            worker.rows().drain(..).for_each(|row| take(&row));
         }
         self.clear();
     }

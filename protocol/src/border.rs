@@ -42,6 +42,16 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Does a session begin with a login? Where not, requests say who asks, if anything does.
+    fn logs_in(&self) -> bool {
+        true
+    }
+
+    /// May one connection serve several sessions, a request of one after a request of another?
+    fn shares_connections(&self) -> bool {
+        false
+    }
+
     /// Is it an option of a replay, for [`Login::options`], and can it have the value? The error says
     /// what is wrong.
     fn check_option(&self, _name: &str, _value: &str) -> Result<(), &'static str> {
@@ -60,6 +70,17 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// Leaves of a recorded response's body what a driver reads in it: a replay holds no more.
     fn abridge(&self, recorded: &mut Response) {
         recorded.body = Vec::new();
+    }
+
+    /// Values in a recorded response that the server made up for its clients to send back. A request
+    /// that does so is sent when the run has [`Learnt`] what the target made up instead.
+    fn made_up(&self, _recorded: &Exchange) -> Vec<Recorded> {
+        Vec::new()
+    }
+
+    /// Values in a recorded request that a server may have made up.
+    fn sent_back(&self, _request: &Exchange, _options: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {
+        Vec::new()
     }
 
     /// Finds the password in the text of the protocol's password file, when it has one.
@@ -266,12 +287,13 @@ pub struct Login {
 pub struct Learnt(Arc<RwLock<HashMap<Recorded, Arc<[u8]>>>>);
 
 /// A value's name, and the value as recorded.
-type Recorded = (Box<[u8]>, Box<[u8]>);
+pub type Recorded = (Box<[u8]>, Box<[u8]>);
 
 impl Learnt {
     /// Further values are not learnt.
     const MAX: usize = 1 << 20;
 
+    /// The target may have made up the same.
     pub fn teach(&self, name: &[u8], recorded: &[u8], target: &[u8]) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let key = (name.into(), recorded.into());
@@ -308,7 +330,8 @@ impl fmt::Debug for Login {
 /// in, responses out. Responses come in the order of the requests.
 pub trait Driver: fmt::Debug + Send {
     /// Begins the session whose opening was recorded, or goes on with it over a new connection
-    /// after [`DriverEvent::Reconnect`]. Bytes to send are appended to `out`.
+    /// after [`DriverEvent::Reconnect`]. Where connections are shared, a session may go on over one
+    /// that another session opened: nobody tells the driver. Bytes to send are appended to `out`.
     fn open(
         &mut self,
         opening: &Exchange,
@@ -344,6 +367,12 @@ pub trait Driver: fmt::Debug + Send {
         Ok(())
     }
 
+    /// Where connections are shared: may another session have this one? Nothing is under way on it,
+    /// or to come.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// What the client says when it leaves, if anything.
     fn goodbye(&mut self, out: &mut Vec<u8>);
 
@@ -369,6 +398,8 @@ pub enum DriverEvent {
         message: String,
         response: Response,
     },
+    /// What the response to the oldest request under way teaches is [`Learnt`], before its end.
+    Learnt,
     /// The response to the oldest request under way. `Response::error_code` tells an error.
     Answered(Response),
     /// The connection is used up, and requests under way on it are lost: close it, and before the

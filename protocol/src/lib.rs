@@ -14,8 +14,8 @@ mod sql;
 
 pub use border::{
     Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Executed,
-    Inquiry, Known, Learner, Learnt, Limits, Login, Opening, Probe, Protocol, Shown, Side,
-    Strangers, Terms, Told,
+    Inquiry, Known, Learner, Learnt, Limits, Login, Opening, Probe, Protocol, Recorded, Shown,
+    Side, Strangers, Terms, Told,
 };
 pub use mender::Mender;
 

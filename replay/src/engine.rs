@@ -156,6 +156,8 @@ fn share(
         budget: Budget::new(options.budget),
         progress: Arc::clone(progress),
         stop: Arc::clone(stop),
+        workers: options.worker_count(),
+        connections: options.connections,
         drained_at: AtomicI64::new(i64::MAX),
     })
 }
@@ -314,7 +316,7 @@ fn summarize(
         }
     }
     let mut counts = std::collections::BTreeMap::new();
-    for (name, count) in worked.iter().flat_map(|report| &report.driver_counts) {
+    for (name, count) in worked.iter().flat_map(|report| &report.counts) {
         *counts.entry(name).or_insert(0) += count;
     }
     counts.retain(|_, count| *count > 0);

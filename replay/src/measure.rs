@@ -15,6 +15,8 @@ pub(crate) struct Measures {
     pub(crate) service: Histogram<u64>,
     response: Histogram<u64>,
     first_byte: Histogram<u64>,
+    /// Waiting for one of the shared connections, also of requests without an answer.
+    pub(crate) connection: Histogram<u64>,
 }
 
 impl Measures {
@@ -24,7 +26,8 @@ impl Measures {
             lateness: empty.clone(),
             service: empty.clone(),
             response: empty.clone(),
-            first_byte: empty,
+            first_byte: empty.clone(),
+            connection: empty,
         })
     }
 
@@ -47,6 +50,7 @@ impl Measures {
         merge(&mut self.service, &other.service);
         merge(&mut self.response, &other.response);
         merge(&mut self.first_byte, &other.first_byte);
+        merge(&mut self.connection, &other.connection);
     }
 
     /// As the manifest has them, by name.
@@ -56,9 +60,11 @@ impl Measures {
             ("service", &self.service),
             ("response", &self.response),
             ("first byte", &self.first_byte),
+            ("pool wait", &self.connection),
         ];
         named
             .into_iter()
+            .filter(|(name, histogram)| *name != "pool wait" || !histogram.is_empty())
             .map(|(name, histogram)| (name.to_owned(), encode(histogram)))
             .collect()
     }

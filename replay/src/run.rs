@@ -49,7 +49,7 @@ pub fn run(
         recording: source.id.clone(),
         recording_path: manifest.source.clone(),
         target: options.target.to_string(),
-        pacing: options.pace.to_string(),
+        pacing: options.pacing(),
         started_at: manifest.created_at,
         finished_at: manifest.created_at,
         histograms: Default::default(),

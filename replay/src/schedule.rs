@@ -1,11 +1,13 @@
 //! When each row is to be sent, and what it waits for. No clock, no sockets.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use recording::{Exchange, Kind, Notes, Timestamp};
 
 use crate::error::ReplayError;
+use crate::lesson::{Lesson, Lessons, Need};
 use crate::reason;
 use crate::target::Target;
 
@@ -39,7 +41,7 @@ impl std::fmt::Display for Pace {
 }
 
 /// A recorded row with its place in the run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Planned {
     pub row: Exchange,
     /// When to send it, since the run's start. `None` where the pace is [`Pace::Asap`].
@@ -50,10 +52,13 @@ pub struct Planned {
     pub queue: u64,
     /// Why it can't be sent, where that is known beforehand.
     pub unsendable: Option<&'static str>,
+    /// Values that must be learnt before it is sent.
+    pub(crate) needs: Vec<Need>,
+    pub(crate) lesson: Option<Arc<Lesson>>,
 }
 
 /// Plans rows that come in the order of [`Exchange::order`]. Memory: a few words a session that is
-/// open.
+/// open, and a value that the server made up.
 #[derive(Debug)]
 pub struct Schedule {
     pace: Pace,
@@ -62,6 +67,7 @@ pub struct Schedule {
     by_backend: HashMap<u64, u64>,
     /// The number of the server's own that an open session has, or that it cancels.
     backends: HashMap<u64, u64>,
+    lessons: Lessons,
 }
 
 impl Schedule {
@@ -71,6 +77,7 @@ impl Schedule {
             first: None,
             by_backend: HashMap::new(),
             backends: HashMap::new(),
+            lessons: Lessons::default(),
         }
     }
 
@@ -85,9 +92,19 @@ impl Schedule {
         };
         let mut queue = row.session;
         let mut unsendable = reason::unsendable(&row);
+        let (mut needs, mut lesson) = (Vec::new(), None);
         match row.kind {
             Kind::Open => self.opened(&row),
-            Kind::Request => unsendable = unsendable.or_else(|| target.withheld(&row)),
+            Kind::Request => {
+                unsendable = unsendable.or_else(|| target.withheld(&row));
+                if unsendable.is_none() {
+                    needs = self.lessons.needs(target, &row);
+                }
+                lesson = self.lessons.add(target, &row);
+                if let (Some(_), Some(lesson)) = (unsendable, &lesson) {
+                    lesson.end(Timestamp::default());
+                }
+            }
             Kind::Cancel => match self.cancelled_by(row.session) {
                 Some(session) => queue = session,
                 None => unsendable = Some(reason::NOTHING_TO_CANCEL),
@@ -100,6 +117,8 @@ impl Schedule {
             offset,
             queue,
             unsendable,
+            needs,
+            lesson,
         }
     }
 
@@ -186,6 +205,34 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_request_needs_what_was_made_up_before_it(
+            said in prop::collection::vec((0u64..4, "make [ab]|use [ab]", 0i64..5_000_000), 1..100),
+        ) {
+            let mut tape = Tape::default();
+            for (session, line, takes) in said {
+                let row = tape.say(session, &line);
+                row.response.as_mut().unwrap().first_byte_at.0 += takes;
+            }
+            let rows = tape.rows.clone();
+            for (at, planned) in planned(tape, Pace::Asap).iter().enumerate() {
+                let before = rows.iter().take(at);
+                let made = before.filter(|row| {
+                    let used = row.request.bytes.strip_prefix(b"make ");
+                    let used = used.map(|value| [b"use ", value].concat());
+                    used.as_ref() == Some(&planned.row.request.bytes)
+                });
+                let first = made.map(|row| row.response.as_ref().unwrap().first_byte_at).next();
+                let needed = first.is_some_and(|made_at| made_at <= planned.row.started_at);
+                prop_assert_eq!(planned.needs.len(), usize::from(needed));
+                // Those before it in time are enough to end its wait.
+                prop_assert!(planned.needs.iter().all(|need| need.lesson.over_at().is_some()));
+                if let Some(lesson) = &planned.lesson {
+                    lesson.end(Timestamp(0));
+                }
+            }
+        }
+
         #[test]
         fn nothing_is_lost_or_sent_before_its_time(
             steps in prop::collection::vec((0u64..5, 0i64..1_000_000_000_000), 1..100),

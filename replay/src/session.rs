@@ -1,4 +1,4 @@
-//! One recorded session, said again on one connection.
+//! A session that stands: its requests to the target, and its answers to outcomes.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,9 +11,10 @@ use protocol::{Driver, DriverError, DriverEvent};
 use recording::{Exchange, Kind, Notes, Response, Status, Timestamp, Transaction};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
-use crate::connect::{self, Connection};
+use crate::connect;
+use crate::lesson;
+use crate::pool::Loan;
 use crate::reason;
-use crate::schedule::only_cancels;
 use crate::stream::Stream;
 use crate::worker::{Job, NO_DEADLINE, Outcome, Queue, Watch, Worker};
 
@@ -24,156 +25,21 @@ const PATIENCE: u32 = 10;
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Takes the session's rows until no more come: each leaves as exactly one outcome.
-pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
-    let watch = worker.watch();
-    let Some(opening) = queue.recv().await else {
-        return;
-    };
-    let lost = begin(&worker, &mut queue, &watch, opening).await;
-    while let Some(job) = queue.recv().await {
-        let reason = match job.planned.unsendable {
-            Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
-            _ => lost,
-        };
-        worker.skip(job, reason);
-    }
-}
-
-/// Gives the reason for which rows that still come are skipped.
-async fn begin(
-    worker: &Rc<Worker>,
-    queue: &mut Queue,
-    watch: &Rc<Watch>,
-    job: Box<Job>,
-) -> &'static str {
-    let row = &job.planned.row;
-    if row.kind != Kind::Open {
-        worker.skip(job, reason::NOT_OPENED);
-        return reason::NOT_OPENED;
-    }
-    let other = row
-        .info
-        .as_ref()
-        .is_some_and(|info| *info.protocol != *worker.shared.target.protocol.name());
-    let unsendable = job.planned.unsendable;
-    if let Some(reason) = unsendable.or(other.then_some(reason::OTHER_PROTOCOL)) {
-        worker.skip(job, reason);
-        return reason;
-    }
-    if only_cancels(row) {
-        pass(worker, job);
-        return stand_by(worker, queue).await;
-    }
-    let sent_at = worker.now();
-    let login = tokio::select! {
-        biased;
-        reason = watch.stopped() => {
-            worker.skip(job, reason);
-            return reason;
-        }
-        login = tokio::time::timeout(worker.shared.connect_timeout, connect::connect(worker, row)) => login,
-    };
-    let at = |status, reason, response| Outcome {
-        status,
-        reason,
-        response,
-        ready_at: job.intended_at,
-        sent_at,
-        last_byte_at: sent_at,
-    };
-    match login {
-        Ok(Ok(Connection {
-            stream,
-            driver,
-            response,
-        })) => {
-            let opened_at = response.last_byte_at;
-            let outcome = at(Status::Ok, None, Some(response));
-            let opening = job.planned.row.clone();
-            worker.opened();
-            worker.finish(job, outcome);
-            let mut session = Session {
-                opening,
-                parted: false,
-                worker,
-                queue,
-                watch,
-                driver,
-                stream,
-                flights: VecDeque::new(),
-                unsent: 0,
-                held: None,
-                out: Vec::new(),
-                written: 0,
-                appended_before: 0,
-                answered_at: opened_at,
-                skipping: false,
-                ending: false,
-                events: Vec::new(),
-            };
-            let end = loop {
-                match poll_fn(|cx| session.poll(cx)).await {
-                    End::Parted => {
-                        if let Err(reason) = session.reconnect().await {
-                            break End::Lost(reason);
-                        }
-                    }
-                    end => break end,
-                }
-            };
-            session.end(end).await
-        }
-        Ok(Err(failure)) => {
-            let outcome = at(failure.status, Some(failure.reason), failure.response);
-            worker.complain(failure.complaint);
-            worker.finish(job, outcome);
-            reason::after(failure.reason)
-        }
-        Err(_elapsed) => {
-            let outcome = at(Status::Unanswered, Some(reason::TIMED_OUT), None);
-            worker.complain("login timed out".to_owned());
-            worker.finish(job, outcome);
-            reason::after(reason::TIMED_OUT)
-        }
-    }
-}
-
-/// The rows of a connection that only cancels, but for the cancel: nothing is to be sent for them.
-async fn stand_by(worker: &Worker, queue: &mut Queue) -> &'static str {
-    while let Some(job) = queue.recv().await {
-        match job.planned.unsendable {
-            Some(reason) => worker.skip(job, reason),
-            None => pass(worker, job),
-        }
-    }
-    reason::SESSION_LOST
-}
-
-fn pass(worker: &Worker, job: Box<Job>) {
-    let at = job.intended_at;
-    let outcome = Outcome {
-        status: Status::Ok,
-        ready_at: at,
-        sent_at: at,
-        last_byte_at: at,
-        ..Outcome::default()
-    };
-    worker.finish(job, outcome);
-}
-
 /// ```text
 ///  queue -> held (until the answer before is there) -> out + flights (in order) -> outcomes
 /// ```
-struct Session<'a> {
+pub(crate) struct Session<'a> {
     opening: Exchange,
-    /// The connection is used up. The next request needs another one.
-    parted: bool,
     worker: &'a Rc<Worker>,
     queue: &'a mut Queue,
     watch: &'a Watch,
     driver: Box<dyn Driver>,
-    stream: Stream,
+    /// `None` where the next request needs another one.
+    stream: Option<Stream>,
+    /// Where connections are shared.
+    loan: Option<Loan<'a>>,
+    /// A request was sent over the connection since it was lent.
+    used: bool,
     /// Requests without an answer, the oldest first.
     flights: VecDeque<Flight>,
     /// Index in `flights` of the first whose bytes are not all with the kernel.
@@ -184,6 +50,10 @@ struct Session<'a> {
     /// Bytes that were in `out` before and are gone.
     appended_before: u64,
     answered_at: Timestamp,
+    /// When the last request could be sent: the next one can't before.
+    ready_at: Timestamp,
+    /// When the connection stood, or became free.
+    connected_at: Timestamp,
     /// The transaction failed here and not when recorded: pass over the rest of it.
     skipping: bool,
     /// No more rows come.
@@ -219,7 +89,56 @@ enum Taken {
     End(Box<Job>),
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// Without a `stream` the first request gets one.
+    pub(crate) fn new(
+        worker: &'a Rc<Worker>,
+        queue: &'a mut Queue,
+        watch: &'a Watch,
+        opening: Exchange,
+        driver: Box<dyn Driver>,
+        stream: Option<Stream>,
+        opened_at: Timestamp,
+    ) -> Session<'a> {
+        Session {
+            opening,
+            worker,
+            queue,
+            watch,
+            driver,
+            stream,
+            loan: None,
+            used: false,
+            flights: VecDeque::new(),
+            unsent: 0,
+            held: None,
+            out: Vec::new(),
+            written: 0,
+            appended_before: 0,
+            answered_at: opened_at,
+            ready_at: opened_at,
+            connected_at: opened_at,
+            skipping: false,
+            ending: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Gives the reason for which rows that still come are skipped.
+    pub(crate) async fn run(mut self) -> &'static str {
+        let end = loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                End::Parted => {
+                    if let Err(reason) = self.connect().await {
+                        break End::Lost(reason);
+                    }
+                }
+                end => break end,
+            }
+        };
+        self.end(end).await
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             if let Poll::Ready(reason) = self.watch.poll_stopped(cx) {
@@ -228,7 +147,8 @@ impl Session<'_> {
             if let Some(end) = self.take(cx) {
                 return Poll::Ready(end);
             }
-            if self.parted {
+            self.give_back_if_idle();
+            if self.stream.is_none() {
                 return Poll::Pending;
             }
             if let Poll::Ready(Err(error)) = self.write(cx) {
@@ -242,7 +162,9 @@ impl Session<'_> {
                 continue;
             }
             match ready!(self.read(cx)) {
-                Ok(0) if !self.parted => return Poll::Ready(End::Lost(reason::SESSION_LOST)),
+                Ok(0) if self.stream.is_some() => {
+                    return Poll::Ready(End::Lost(reason::SESSION_LOST));
+                }
                 Ok(_) => {}
                 Err(end) => return Poll::Ready(end),
             }
@@ -269,7 +191,7 @@ impl Session<'_> {
                     Poll::Pending => return None,
                 },
             };
-            match self.consider(job) {
+            match self.consider(job, cx) {
                 Taken::Done => {}
                 Taken::Held(job) => {
                     self.held = Some(job);
@@ -284,7 +206,7 @@ impl Session<'_> {
         }
     }
 
-    fn consider(&mut self, job: Box<Job>) -> Taken {
+    fn consider(&mut self, job: Box<Job>, cx: &Context<'_>) -> Taken {
         if let Some(reason) = job.planned.unsendable {
             self.worker.skip(job, reason);
             return Taken::Done;
@@ -298,13 +220,43 @@ impl Session<'_> {
                 self.worker.skip(job, reason::TRANSACTION_FAILED);
             }
             Kind::Prepare if self.skipping => self.worker.skip(job, reason::TRANSACTION_FAILED),
-            Kind::Request | Kind::Prepare if self.parted => return Taken::Parted(job),
-            Kind::Request | Kind::Prepare => self.send(job),
+            Kind::Request | Kind::Prepare if self.poll_learnt(&job, cx).is_pending() => {
+                return Taken::Held(job);
+            }
+            Kind::Request | Kind::Prepare => {
+                if self.used {
+                    // Others may have waited for longer.
+                    self.give_back_if_idle();
+                }
+                if self.stream.is_none() {
+                    return Taken::Parted(job);
+                }
+                self.send(job);
+            }
             Kind::Close if waits && !self.left_unanswered(row) => return Taken::Held(job),
             Kind::Close => return Taken::End(job),
             Kind::Open => self.worker.skip(job, reason::UNSUPPORTED),
         }
         Taken::Done
+    }
+
+    /// Ready when all that the request needs is learnt or won't be, or took too long.
+    fn poll_learnt(&mut self, job: &Job, cx: &Context<'_>) -> Poll<()> {
+        let needs = &job.planned.needs;
+        if needs.iter().all(|need| need.lesson.poll(cx).is_ready()) {
+            return Poll::Ready(());
+        }
+        let now = self.worker.now();
+        if self.watch.wake_at.get() == NO_DEADLINE {
+            let patience = self.worker.shared.request_timeout;
+            self.watch.wake_at.set(now + patience);
+            self.worker.add_count(lesson::WAITED, 1);
+        }
+        if now <= self.watch.wake_at.get() {
+            return Poll::Pending;
+        }
+        self.ready_at = now;
+        Poll::Ready(())
     }
 
     /// Is all sent, and did the recorded client leave without waiting for what is under way?
@@ -319,6 +271,8 @@ impl Session<'_> {
 
     fn send(&mut self, mut job: Box<Job>) {
         self.skipping = false;
+        self.watch.wake_at.set(NO_DEADLINE);
+        self.used = true;
         let length = self.out.len();
         if let Err(error) = self.driver.send(&job.planned.row, &mut self.out) {
             self.out.truncate(length);
@@ -332,11 +286,22 @@ impl Session<'_> {
             self.worker.skip(job, reason);
             return;
         }
-        let ready_at = if job.planned.row.request.pipelined {
-            job.intended_at
-        } else {
-            job.intended_at.max(self.answered_at)
-        };
+        let mut ready_at = job.intended_at.max(self.ready_at);
+        if !job.planned.row.request.pipelined {
+            ready_at = ready_at.max(self.answered_at);
+        }
+        for need in &job.planned.needs {
+            ready_at = ready_at.max(need.lesson.over_at().unwrap_or_default());
+            if let Some(why) = need.unmet(&self.worker.shared.target.login.learnt) {
+                self.worker.add_count(why, 1);
+            }
+        }
+        if self.loan.is_some() {
+            self.worker
+                .waited_for_connection(self.connected_at.since(ready_at));
+        }
+        ready_at = ready_at.max(self.connected_at);
+        self.ready_at = ready_at;
         if job.planned.offset.is_none() {
             job.intended_at = ready_at;
         }
@@ -369,8 +334,11 @@ impl Session<'_> {
             return Poll::Ready(Ok(()));
         }
         while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let Some(stream) = &mut self.stream else {
+                return Poll::Pending;
+            };
             let before = self.worker.now();
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            let written = ready!(Pin::new(stream).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
@@ -380,7 +348,10 @@ impl Session<'_> {
         self.appended_before += self.out.len() as u64;
         self.out.clear();
         self.written = 0;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_flush(cx),
+            None => Poll::Pending,
+        }
     }
 
     /// Notes which requests the kernel took in a write that began at `before`.
@@ -403,9 +374,12 @@ impl Session<'_> {
 
     /// `Ok(0)`: the target closed the connection.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, End>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Pending;
+        };
         let mut buffer = self.worker.read_buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut buffer);
-        if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+        if let Err(error) = ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
             return Poll::Ready(self.broken(&error).map_or(Ok(0), Err));
         }
         let at = self.worker.now();
@@ -417,7 +391,7 @@ impl Session<'_> {
                 .driver
                 .receive(received, at, &mut self.out, &mut events),
         };
-        let result = self.heed(&mut events).and(result);
+        let result = self.heed(&mut events, at).and(result);
         self.events = events;
         Poll::Ready(match result {
             Ok(()) => Ok(received.len()),
@@ -428,11 +402,17 @@ impl Session<'_> {
         })
     }
 
-    fn heed(&mut self, events: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
+    fn heed(&mut self, events: &mut Vec<DriverEvent>, at: Timestamp) -> Result<(), DriverError> {
         for event in events.drain(..) {
             match event {
                 DriverEvent::Answered(response) if !self.flights.is_empty() => {
                     self.answered(response);
+                }
+                DriverEvent::Learnt => {
+                    let flight = self.flights.front();
+                    if let Some(lesson) = flight.and_then(|it| it.job.planned.lesson.as_ref()) {
+                        lesson.end(at);
+                    }
                 }
                 DriverEvent::Reconnect => self.part(),
                 _ => {
@@ -445,14 +425,43 @@ impl Session<'_> {
     }
 
     fn part(&mut self) {
-        self.parted = true;
+        self.stream = None;
+        self.loan = None;
         self.lose_flights(reason::SESSION_LOST);
         self.out.clear();
         self.written = 0;
         self.expect_answer();
     }
 
-    async fn reconnect(&mut self) -> Result<(), &'static str> {
+    /// Lets another session have the connection, where they are shared.
+    fn give_back_if_idle(&mut self) {
+        if self.flights.is_empty()
+            && self.out.is_empty()
+            && let Some(loan) = self.loan.take()
+            && let Some(stream) = self.stream.take()
+            && self.driver.rests()
+        {
+            loan.give_back(stream, self.answered_at.max(self.ready_at));
+        }
+    }
+
+    /// A connection for the next request: one of the shared, or another one of its own.
+    async fn connect(&mut self) -> Result<(), &'static str> {
+        self.used = false;
+        if let Some(pool) = &self.worker.pool {
+            let loan = tokio::select! {
+                biased;
+                reason = self.watch.stopped() => return Err(reason),
+                loan = pool.lend() => loan,
+            };
+            let idle = loan.idle();
+            self.loan = Some(loan);
+            if let Some((stream, since)) = idle {
+                self.stream = Some(stream);
+                self.connected_at = since;
+                return Ok(());
+            }
+        }
         let connecting = connect::open(self.worker, &self.opening, self.driver.as_mut());
         let patience = self.worker.shared.connect_timeout;
         let connected = tokio::select! {
@@ -461,9 +470,9 @@ impl Session<'_> {
             connected = tokio::time::timeout(patience, connecting) => connected,
         };
         match connected {
-            Ok(Ok((stream, _))) => {
-                self.stream = stream;
-                self.parted = false;
+            Ok(Ok((stream, response))) => {
+                self.stream = Some(stream);
+                self.connected_at = response.last_byte_at;
                 Ok(())
             }
             Ok(Err(failure)) => {
@@ -516,8 +525,9 @@ impl Session<'_> {
     /// `None` where the session goes on over another connection.
     fn broken(&mut self, error: &std::io::Error) -> Option<End> {
         let mut events = Vec::new();
-        let ended = self.driver.end(self.worker.now(), &mut events);
-        if ended.and(self.heed(&mut events)).is_ok() && self.parted {
+        let at = self.worker.now();
+        let ended = self.driver.end(at, &mut events);
+        if ended.and(self.heed(&mut events, at)).is_ok() && self.stream.is_none() {
             return None;
         }
         self.worker.complain(format!("session lost: {error}"));
@@ -550,8 +560,11 @@ impl Session<'_> {
             End::Lost(reason) => (reason, None),
             End::Parted => (reason::SESSION_LOST, None),
         };
+        self.give_back_if_idle();
         self.lose_flights(reason);
-        self.worker.add_counts(self.driver.counts());
+        for (name, count) in self.driver.counts() {
+            self.worker.add_count(name, count);
+        }
         let after = reason::after(reason);
         if let Some(job) = self.held.take() {
             self.worker.skip(job, after);
@@ -562,12 +575,14 @@ impl Session<'_> {
         let sent_at = self.worker.now();
         self.out.clear();
         self.driver.goodbye(&mut self.out);
-        let farewell = async {
-            self.stream.write_all(&self.out).await?;
-            self.stream.shutdown().await
-        };
-        // Nobody waits for what the target makes of it.
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        if let Some(mut stream) = self.stream.take() {
+            let farewell = async {
+                stream.write_all(&self.out).await?;
+                stream.shutdown().await
+            };
+            // Nobody waits for what the target makes of it.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
         if let Some(job) = close {
             let outcome = Outcome {
                 status: Status::Ok,

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -18,11 +19,12 @@ use tokio::task::LocalSet;
 use crate::budget::Budget;
 use crate::clock::{self, Clock};
 use crate::measure::Measures;
+use crate::pool::Pool;
 use crate::priority;
 use crate::progress::{Counts, Progress};
 use crate::reason;
 use crate::schedule::Planned;
-use crate::session;
+use crate::serve;
 use crate::target::Target;
 
 /// How often a worker looks at deadlines and passes on what it has.
@@ -48,8 +50,20 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) workers: usize,
+    /// How many all sessions share, where not each has its own.
+    pub(crate) connections: Option<NonZeroUsize>,
     /// When what is still under way is given up; set when the last row is handed out.
     pub(crate) drained_at: AtomicI64,
+}
+
+impl Shared {
+    /// The worker's part of the connections.
+    fn connections_of(&self, worker: usize) -> Option<usize> {
+        let all = self.connections?.get();
+        let workers = self.workers.max(1);
+        Some(all / workers + usize::from(worker < all % workers))
+    }
 }
 
 /// A row on its way through the run.
@@ -82,6 +96,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     index: usize,
+    /// Where sessions share connections.
+    pub(crate) pool: Option<Pool>,
     outcomes: Sender<Batch>,
     book: RefCell<Book>,
     pub(crate) read_buffer: RefCell<Vec<u8>>,
@@ -101,8 +117,8 @@ struct Book {
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerReport {
     pub(crate) measures: Measures,
-    /// What drivers did to requests on their way.
-    pub(crate) driver_counts: BTreeMap<&'static str, u64>,
+    /// What was done to requests on their way, by name, for the run's notes.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
     /// What went wrong, in words, and how often.
     pub(crate) complaints: BTreeMap<String, u64>,
     /// Seconds in which the thread was busy for more than 95 %, and seconds of all.
@@ -132,7 +148,7 @@ pub(crate) fn run(
         while open || worker.tasks.get() > 0 {
             tokio::select! {
                 queue = inbox.recv(), if open => match queue {
-                    Some(queue) => worker.spawn(session::serve(Rc::clone(&worker), queue)),
+                    Some(queue) => worker.spawn(serve::serve(Rc::clone(&worker), queue)),
                     None => open = false,
                 },
                 _ = worker.task_ended.notified() => {}
@@ -158,6 +174,7 @@ impl Worker {
         measures: Measures,
     ) -> Worker {
         Worker {
+            pool: shared.connections_of(index).map(Pool::new),
             shared,
             index,
             outcomes,
@@ -167,7 +184,7 @@ impl Worker {
                 counts: Counts::default(),
                 report: WorkerReport {
                     measures,
-                    driver_counts: BTreeMap::new(),
+                    counts: BTreeMap::new(),
                     complaints: BTreeMap::new(),
                     busy_windows: 0,
                     windows: 0,
@@ -220,11 +237,14 @@ impl Worker {
         self.book.borrow_mut().counts.sent += 1;
     }
 
-    pub(crate) fn add_counts(&self, counts: Vec<(&'static str, u64)>) {
-        let sums = &mut self.book.borrow_mut().report.driver_counts;
-        for (name, count) in counts {
-            *sums.entry(name).or_default() += count;
-        }
+    pub(crate) fn add_count(&self, name: &'static str, count: u64) {
+        let sums = &mut self.book.borrow_mut().report.counts;
+        *sums.entry(name).or_default() += count;
+    }
+
+    pub(crate) fn waited_for_connection(&self, ns: u64) {
+        let measures = &mut self.book.borrow_mut().report.measures;
+        measures.connection.saturating_record(ns);
     }
 
     pub(crate) fn complain(&self, complaint: String) {
@@ -248,6 +268,10 @@ impl Worker {
         let body = outcome.response.as_ref().map_or(0, |r| r.body.len());
         self.shared.budget.charge(body);
         job.cost += body;
+        if let Some(lesson) = &job.planned.lesson {
+            let came_at = outcome.response.as_ref().map(|came| came.last_byte_at);
+            lesson.end(came_at.unwrap_or_else(|| self.now()));
+        }
         let row = &mut job.planned.row;
         row.status = outcome.status;
         row.reason = match outcome.reason {
@@ -305,6 +329,8 @@ impl Worker {
                 watch.stop(reason);
             } else if now > watch.deadline.get() {
                 watch.stop(reason::TIMED_OUT);
+            } else if now > watch.wake_at.get() {
+                watch.wake();
             }
             Rc::strong_count(watch) > 1
         });
@@ -343,11 +369,13 @@ impl Book {
     }
 }
 
-/// How a session's task is told to end, and when it must have got an answer.
+/// How a session's task is told to end, when it must have got an answer, and when it wants to look
+/// again.
 #[derive(Debug)]
 pub(crate) struct Watch {
     stopped: Cell<Option<&'static str>>,
     pub(crate) deadline: Cell<Timestamp>,
+    pub(crate) wake_at: Cell<Timestamp>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -358,6 +386,7 @@ impl Default for Watch {
         Watch {
             stopped: Cell::new(None),
             deadline: Cell::new(NO_DEADLINE),
+            wake_at: Cell::new(NO_DEADLINE),
             waker: RefCell::new(None),
         }
     }
@@ -367,9 +396,13 @@ impl Watch {
     fn stop(&self, reason: &'static str) {
         if self.stopped.get().is_none() {
             self.stopped.set(Some(reason));
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
         }
     }
 

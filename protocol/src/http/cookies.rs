@@ -1,10 +1,9 @@
 //! Cookies that the server made up: what the target set is sent where the recorded client sent what
 //! the recorded server had set. Paths and domains are not looked at: a recorded client has done so.
 
-use std::ops::Range;
-
-use super::head::ResponseHead;
-use crate::Learnt;
+use super::head::{HeadBuffer, RequestHead, ResponseHead};
+use super::message::heads;
+use crate::{Learnt, Recorded};
 
 /// A cookie's name and value.
 pub type Cookie = (Vec<u8>, Vec<u8>);
@@ -30,34 +29,91 @@ pub fn learn(recorded: &[Cookie], target: &[Cookie], learnt: &Learnt) {
         let same = target
             .iter_mut()
             .find(|cookie| cookie.is_some_and(|(known, _)| known == name));
-        if let Some((_, new)) = same.and_then(Option::take)
-            && new != value
-        {
+        if let Some((_, new)) = same.and_then(Option::take) {
             learnt.teach(&key(name), value, new);
         }
     }
 }
 
-/// What to write where in the value of a `Cookie` field.
-pub fn edits(field: &[u8], learnt: &Learnt) -> Vec<(Range<usize>, Vec<u8>)> {
-    let mut edits = Vec::new();
-    let mut start = 0;
-    for pair in field.split(|byte| *byte == b';') {
-        let place = start;
-        start += pair.len() + 1;
-        let Some(equals) = memchr::memchr(b'=', pair) else {
+/// The value of a `Cookie` field as the target set it, without the cookies that are not `wanted`; and
+/// how many are others now.
+pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) -> (Vec<u8>, u64) {
+    let mut text = Vec::with_capacity(field.len());
+    let mut mapped = 0;
+    for piece in field.split(|byte| *byte == b';') {
+        let cookie = split(piece);
+        if cookie.is_some_and(|(name, _)| !wanted(name)) {
             continue;
+        }
+        let piece = if text.is_empty() {
+            piece.trim_ascii_start()
+        } else {
+            text.push(b';');
+            piece
         };
-        let (Some(name), Some(value)) = (pair.get(..equals), pair.get(equals + 1..)) else {
-            continue;
-        };
-        let value = value.trim_ascii_end();
-        if let Some(new) = learnt.target(&key(name.trim_ascii()), value) {
-            let from = place + equals + 1;
-            edits.push((from..from + value.len(), new.to_vec()));
+        let new = cookie.and_then(|(name, value)| {
+            let new = learnt.target(&key(name), value)?;
+            (*new != *value).then_some(new)
+        });
+        match (new, memchr::memchr(b'=', piece)) {
+            (Some(new), Some(equals)) => {
+                mapped += 1;
+                text.extend_from_slice(piece.get(..=equals).unwrap_or_default());
+                text.extend_from_slice(&new);
+            }
+            _ => text.extend_from_slice(piece),
         }
     }
-    edits
+    (text, mapped)
+}
+
+fn split(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = memchr::memchr(b'=', piece)?;
+    let value = piece.get(equals + 1..)?.trim_ascii_end();
+    Some((piece.get(..equals)?.trim_ascii(), value))
+}
+
+/// What a response sets, as the run knows it.
+pub fn made_up(response: &[u8]) -> Vec<Recorded> {
+    if !may_be_set_by(response) {
+        return Vec::new();
+    }
+    let head = heads(response).map(|(_, head, _)| head);
+    let cookies = head.iter().flat_map(set_by);
+    cookies
+        .map(|(name, value)| (key(&name).into(), value.into()))
+        .collect()
+}
+
+/// `false` where a response sets none for certain.
+pub fn may_be_set_by(response: &[u8]) -> bool {
+    has_field(response, b"set-cookie")
+}
+
+/// What a request sends and is `wanted`, as the run knows it.
+pub fn sent_back(request: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Recorded> {
+    let mut buffer = HeadBuffer::default();
+    if !has_field(request, b"cookie") || !matches!(buffer.fill(request), Ok((_, true))) {
+        return Vec::new();
+    }
+    let head = RequestHead::parse(buffer.bytes());
+    let fields = head.iter().flat_map(|head| head.head.values("cookie"));
+    fields
+        .flat_map(|field| field.split(|byte| *byte == b';'))
+        .filter_map(split)
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, value)| (key(name).into(), value.into()))
+        .collect()
+}
+
+/// Might there be such a field? `name` has a `k`. Saves parsing what has none.
+fn has_field(bytes: &[u8], name: &[u8]) -> bool {
+    let before = memchr::memchr(b'k', name).unwrap_or(0);
+    memchr::memchr2_iter(b'k', b'K', bytes).any(|k| {
+        let from = k.checked_sub(before);
+        let found = from.and_then(|from| bytes.get(from..from + name.len()));
+        found.is_some_and(|found| found.eq_ignore_ascii_case(name))
+    })
 }
 
 fn key(name: &[u8]) -> Vec<u8> {
@@ -81,8 +137,25 @@ mod tests {
         );
         let target = cookies("Set-Cookie: theme=dark\r\nset-cookie: sid=brand-new; HttpOnly\r\n");
         assert_eq!(recorded.len(), 2);
+        assert_eq!(
+            made_up(b"HTTP/1.1 200 OK\r\nSET-COOKIE : sid=old\r\n\r\n"),
+            sent_back(b"GET / HTTP/1.1\r\ncookie: sid=old\r\n\r\n", |_| true)
+        );
+        assert!(made_up(b"HTTP/1.1 200 OK\r\n\r\nSet-Cookie: a=b\r\n").is_empty());
         learn(&recorded, &target, &learnt);
-        let field = b"theme=dark; sid=old ; sid=other; lone";
-        assert_eq!(edits(field, &learnt), [(16..19, b"brand-new".to_vec())]);
+        for (field, written, mapped) in [
+            (
+                "theme=dark; sid=old ; sid=other;lone",
+                "theme=dark; sid=brand-new; sid=other;lone",
+                1,
+            ),
+            ("ad=1; a=b;c=d", "a=b;c=d", 0),
+            ("a=b; ad=1; sid=old; ad=2", "a=b; sid=brand-new", 1),
+            ("ad=1", "", 0),
+        ] {
+            let (found, count) = rewrite(field.as_bytes(), &learnt, |name| name != b"ad");
+            assert_eq!(String::from_utf8(found).unwrap(), written);
+            assert_eq!(count, mapped);
+        }
     }
 }

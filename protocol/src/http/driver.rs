@@ -1,19 +1,15 @@
 //! Recorded requests to a target, and its responses.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use memchr::memmem;
 use recording::{Exchange, Notes, Response, Timestamp};
 
 use super::body::{Asked, Body};
 use super::cookies::{self, Cookie};
-use super::head::{HeadBuffer, RequestHead};
-use super::message::heads;
+use super::head::{EmptyLine, RequestHead};
+use super::message::{begins_with_interim, heads};
 use super::reply::{Progress, Reply};
-use super::{secrets, wishes};
+use super::{rewrite, secrets, wishes};
 use crate::{Driver, DriverError, DriverEvent, Limits, Login};
 
 #[derive(Debug)]
@@ -43,8 +39,6 @@ struct UnderWay {
 
 const NO_CREDENTIALS: &str = "credentials not recorded";
 
-type Edit = (Range<usize>, Vec<u8>);
-
 impl HttpDriver {
     pub fn new(login: Login, limits: Limits) -> HttpDriver {
         HttpDriver {
@@ -60,74 +54,6 @@ impl HttpDriver {
         }
     }
 
-    /// The head as it is to be sent: to the target's name, with its cookies and the user's fields.
-    fn rewrite(&mut self, raw: &[u8], head: &RequestHead, blanked: bool) -> Vec<u8> {
-        let options = &self.login.options;
-        let mut edits: Vec<Edit> = Vec::new();
-        let mut url = wishes::rewrite(head.target(), options).unwrap_or(head.target().to_vec());
-        let host = head.head.value("host").unwrap_or_default();
-        if let Some(authority) = self.login.authority.clone()
-            && wishes::values(options, "keep-host").next().is_none()
-        {
-            let name = authority.as_bytes();
-            let authority = authority_of(&url, 0, None, name);
-            url = apply(&url, authority.into_iter().collect());
-            for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
-                let start = field.value.start;
-                if known.eq_ignore_ascii_case(b"host") {
-                    edits.push((start..start + value.len(), name.to_vec()));
-                } else if known.eq_ignore_ascii_case(b"origin")
-                    || known.eq_ignore_ascii_case(b"referer")
-                {
-                    edits.extend(authority_of(value, start, Some(host), name));
-                }
-            }
-        }
-        edits.push((head.target.clone(), url));
-        for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
-            let start = field.value.start;
-            if known.eq_ignore_ascii_case(b"cookie") {
-                let mapped = cookies::edits(value, &self.login.learnt);
-                self.cookies_mapped += mapped.len() as u64;
-                let mapped = mapped.into_iter();
-                edits.extend(mapped.map(|(at, new)| (start + at.start..start + at.end, new)));
-            } else if blanked && known.eq_ignore_ascii_case(b"authorization") {
-                let new = self.credentials(value);
-                edits.extend(new.map(|new| (start..start + value.len(), new)));
-            }
-        }
-        let mut added = Vec::new();
-        for field in wishes::values(&self.login.options, "set-header") {
-            let (name, new) = field.split_once(':').unwrap_or((field, ""));
-            let (name, new) = (name.trim(), new.trim());
-            let mut found = false;
-            for (field, (known, value)) in head.head.places().iter().zip(head.head.fields()) {
-                if known.eq_ignore_ascii_case(name.as_bytes()) {
-                    let at = field.value.start..field.value.start + value.len();
-                    edits.retain(|(other, _)| other.start < at.start || other.start > at.end);
-                    edits.push((at, new.as_bytes().to_vec()));
-                    found = true;
-                }
-            }
-            if !found {
-                added.extend_from_slice(format!("{name}: {new}\r\n").as_bytes());
-            }
-        }
-        let end = raw.strip_suffix(b"\r\n").or(raw.strip_suffix(b"\n"));
-        let end = end.unwrap_or(raw).len();
-        edits.push((end..end, added));
-        apply(raw, edits)
-    }
-
-    /// For a blanked `Basic` field, where the user told whom to be.
-    fn credentials(&self, value: &[u8]) -> Option<Vec<u8>> {
-        let basic = value.get(..6)?.eq_ignore_ascii_case(b"basic ");
-        let user = self.login.user.as_deref().filter(|_| basic)?;
-        let password = self.login.password.as_deref()?;
-        let encoded = STANDARD.encode(format!("{user}:{password}"));
-        Some(format!("Basic {encoded}").into_bytes())
-    }
-
     /// The server said that it will read the oldest request's body, or does without the question.
     fn release(&mut self, out: &mut Vec<u8>) {
         if let Some(oldest) = self.under_way.front_mut() {
@@ -138,7 +64,20 @@ impl HttpDriver {
         }
     }
 
+    /// From the head of the response on its way in.
+    fn learn(&mut self, events: &mut Vec<DriverEvent>) {
+        let head = self.reply.as_ref().and_then(Reply::head);
+        if let (Some(head), Some(oldest)) = (head, self.under_way.front_mut())
+            && !oldest.recorded.is_empty()
+        {
+            let recorded = std::mem::take(&mut oldest.recorded);
+            cookies::learn(&recorded, &cookies::set_by(head), &self.login.learnt);
+            events.push(DriverEvent::Learnt);
+        }
+    }
+
     fn answered(&mut self, out: &mut Vec<u8>, events: &mut Vec<DriverEvent>) {
+        self.learn(events);
         let Some(reply) = self.reply.take() else {
             return;
         };
@@ -148,8 +87,6 @@ impl HttpDriver {
             goes_on = head.head.keeps_alive() && !reply.ended_by_close();
             switched = head.status == 101;
             if let Some(oldest) = self.under_way.front() {
-                let set = cookies::set_by(head);
-                cookies::learn(&oldest.recorded, &set, &self.login.learnt);
                 goes_on &= oldest.keeps_alive;
             }
         }
@@ -210,11 +147,12 @@ impl Driver for HttpDriver {
         if self.tunnel {
             return unsupported("request after an upgrade");
         }
-        let mut buffer = HeadBuffer::default();
-        let Ok((used, true)) = buffer.fill(&request.request.bytes) else {
+        let bytes = &request.request.bytes;
+        let end = EmptyLine::default().find(bytes);
+        let Some((raw, body)) = end.and_then(|end| bytes.split_at_checked(end)) else {
             return unsupported("request not captured whole");
         };
-        let Ok(mut head) = RequestHead::parse(buffer.bytes()) else {
+        let Ok(mut head) = RequestHead::parse(raw) else {
             return unsupported("malformed request");
         };
         if Body::of_request(&mut head).is_err() {
@@ -225,16 +163,22 @@ impl Driver for HttpDriver {
             return unsupported("CONNECT");
         }
         let kept = request.response.as_ref().map(|response| &response.body);
-        let recorded = kept.and_then(|body| heads(body));
+        let tells = |body: &&Vec<u8>| begins_with_interim(body) || cookies::may_be_set_by(body);
+        let recorded = kept.filter(tells).and_then(|body| heads(body));
         let continued = recorded
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
         let blanked = notes.contains(Notes::SECRET_BLANKED);
-        let rewritten = self.rewrite(buffer.bytes(), &head, blanked);
+        let (rewritten, mapped) = rewrite::head(raw, &head, blanked, &self.login);
         if blanked && secrets::lacks(&rewritten) {
             return unsupported(NO_CREDENTIALS);
         }
-        let body = request.request.bytes.get(used..).unwrap_or_default();
+        self.cookies_mapped += mapped;
+        if wishes::changes_fields(&self.login.options)
+            && let Ok(sent) = RequestHead::parse(&rewritten)
+        {
+            head = sent;
+        }
         let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
         let sink = if blocked { &mut self.backlog } else { out };
         sink.extend_from_slice(&rewritten);
@@ -282,7 +226,7 @@ impl Driver for HttpDriver {
             self.received += used as u64;
             rest = rest.get(used..).unwrap_or_default();
             match progress {
-                Progress::More => {}
+                Progress::More => self.learn(events),
                 Progress::Interim(100) => self.release(out),
                 Progress::Interim(_) => {}
                 Progress::Done => self.answered(out, events),
@@ -304,6 +248,10 @@ impl Driver for HttpDriver {
         Ok(())
     }
 
+    fn rests(&self) -> bool {
+        self.under_way.is_empty() && !self.tunnel
+    }
+
     fn goodbye(&mut self, _out: &mut Vec<u8>) {}
 
     fn cancel(&self) -> Option<Vec<u8>> {
@@ -316,35 +264,6 @@ impl Driver for HttpDriver {
             ("bytes nobody asked for", self.unasked_bytes),
         ]
     }
-}
-
-/// Another authority for a URL that begins at `start` of the head: where it is absolute, and has the
-/// authority that is `only` to be replaced.
-fn authority_of(url: &[u8], start: usize, only: Option<&[u8]>, new: &[u8]) -> Option<Edit> {
-    let scheme = memmem::find(url, b"://")? + 3;
-    if url.starts_with(b"/") {
-        return None;
-    }
-    let rest = url.get(scheme..)?;
-    let authority = rest.split(|byte| b"/?#".contains(byte)).next()?;
-    if only.is_some_and(|only| only != authority) {
-        return None;
-    }
-    let start = start + scheme;
-    Some((start..start + authority.len(), new.to_vec()))
-}
-
-fn apply(raw: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
-    edits.sort_by_key(|(range, _)| range.start);
-    let mut text = Vec::with_capacity(raw.len() + 64);
-    let mut copied = 0;
-    for (range, new) in edits {
-        text.extend_from_slice(raw.get(copied..range.start).unwrap_or_default());
-        text.extend_from_slice(&new);
-        copied = range.end;
-    }
-    text.extend_from_slice(raw.get(copied..).unwrap_or_default());
-    text
 }
 
 #[cfg(test)]
@@ -465,15 +384,40 @@ mod tests {
     }
 
     #[test]
+    fn fields_and_cookies_are_left_out() {
+        let option = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
+        let options = [
+            ("drop-header", "x-api-key"),
+            ("drop-header", "Expect"),
+            ("drop-header", "X-B"),
+            ("set-header", "x-b: new"),
+            ("drop-cookie", "ad"),
+        ];
+        let login = Login {
+            options: options.map(|(name, value)| option(name, value)).to_vec(),
+            ..to_target()
+        };
+        let mut driver = driver(login);
+        let text = "POST / HTTP/1.1\r\nX-Api-Key: ***,\r\n ***\r\nHost: old\r\nExpect: 100-continue\r\n\
+            Cookie: ad=1; a=b\r\nCookie: ad=2\r\nContent-Length: 3\r\nX-B: old\r\n\r\nabc";
+        let continued = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+        let mut request = recorded(text, continued);
+        request.notes.add(Notes::SECRET_BLANKED);
+        assert_eq!(
+            sent(&mut driver, &request),
+            "POST / HTTP/1.1\r\nHost: new:8080\r\nCookie: a=b\r\nContent-Length: 3\r\nx-b: new\r\n\r\nabc"
+        );
+    }
+
+    #[test]
     fn cookies_of_the_target_are_sent_by_every_session() {
         let login = to_target();
         let mut first = driver(login.clone());
         let set = "HTTP/1.1 200 OK\r\nSet-Cookie: sid=old\r\n\r\n";
         sent(&mut first, &recorded("GET /login HTTP/1.1\r\n\r\n", set));
-        received(
-            &mut first,
-            "HTTP/1.1 200 OK\r\nSet-Cookie: sid=newer; Path=/\r\nContent-Length: 0\r\n\r\n",
-        );
+        let head = "HTTP/1.1 200 OK\r\nSet-Cookie: sid=newer; Path=/\r\nContent-Length: 1\r\n\r\n";
+        assert_eq!(received(&mut first, head).0, ["Learnt"]);
+        assert_eq!(received(&mut first, ".").0, ["200"]);
         let mut second = driver(login);
         let request = recorded("GET / HTTP/1.1\r\nCookie: a=b; sid=old\r\n\r\n", "");
         assert_eq!(

@@ -4,7 +4,7 @@ use recording::Exchange;
 
 use super::body::{Asked, Body};
 use super::content;
-use super::head::{HeadBuffer, ResponseHead};
+use super::head::{EmptyLine, HeadBuffer, ResponseHead};
 
 #[derive(Debug)]
 pub struct Message {
@@ -86,6 +86,24 @@ pub fn heads(bytes: &[u8]) -> Option<(Vec<u16>, ResponseHead, &[u8])> {
     }
 }
 
+/// How many bytes the heads take. Reads no more of them than it must.
+pub fn heads_len(bytes: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    loop {
+        let rest = bytes.get(len..)?;
+        len += EmptyLine::default().find(rest)?;
+        if !begins_with_interim(rest) {
+            return Some(len);
+        }
+    }
+}
+
+/// `HTTP/1.1 100`
+pub fn begins_with_interim(bytes: &[u8]) -> bool {
+    let status = bytes.get(9..12).unwrap_or_default();
+    status.first() == Some(&b'1') && status != b"101"
+}
+
 /// Another response to the same request follows. 101 is a last one.
 pub fn is_interim(status: u16) -> bool {
     (100..200).contains(&status) && status != 101
@@ -111,6 +129,7 @@ mod tests {
             3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
         let message = Message::read(text.as_bytes(), Asked::Other).unwrap();
         assert_eq!(message.interims, [103]);
+        assert_eq!(heads_len(text.as_bytes()), text.find("3\r\nabc"));
         assert_eq!(message.head.status, 200);
         assert_eq!(message.content, b"abcde");
         assert_eq!(message.media_type(), "text/html");

@@ -15,6 +15,7 @@ mod learn;
 mod location;
 mod message;
 mod reply;
+mod rewrite;
 mod secrets;
 mod seek;
 mod show;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use recording::{Exchange, Response};
 
 use crate::{
-    Answer, Decoder, Difference, Driver, Learner, Limits, Login, Opening, Probe, Protocol, Shown,
-    Terms,
+    Answer, Decoder, Difference, Driver, Learner, Limits, Login, Opening, Probe, Protocol,
+    Recorded, Shown, Terms,
 };
 
 #[derive(Debug)]
@@ -66,6 +67,14 @@ impl Protocol for Http {
         &[b"http/1.1"]
     }
 
+    fn logs_in(&self) -> bool {
+        false
+    }
+
+    fn shares_connections(&self) -> bool {
+        true
+    }
+
     fn check_option(&self, name: &str, value: &str) -> Result<(), &'static str> {
         wishes::check(name, value)
     }
@@ -79,10 +88,24 @@ impl Protocol for Http {
     }
 
     fn abridge(&self, recorded: &mut Response) {
-        let content = message::heads(&recorded.body).map(|(_, _, content)| content.len());
-        let heads = content.map_or(0, |content| recorded.body.len() - content);
-        recorded.body.truncate(heads);
+        let heads = message::heads_len(&recorded.body);
+        recorded.body.truncate(heads.unwrap_or_default());
         recorded.body.shrink_to_fit();
+    }
+
+    fn made_up(&self, recorded: &Exchange) -> Vec<Recorded> {
+        let response = recorded.response.as_ref();
+        response.map_or_else(Vec::new, |response| cookies::made_up(&response.body))
+    }
+
+    fn sent_back(&self, request: &Exchange, options: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {
+        if wishes::drops_header(options, b"cookie")
+            || wishes::set_header(options, b"cookie").is_some()
+        {
+            return Vec::new();
+        }
+        let wanted = |name: &[u8]| !wishes::drops_cookie(options, name);
+        cookies::sent_back(&request.request.bytes, wanted)
     }
 
     fn password_from_file(

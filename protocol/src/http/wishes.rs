@@ -9,6 +9,8 @@ use super::head::{HeadBuffer, RequestHead};
 /// Options by their names on the command line.
 pub type Options = [(Arc<str>, Arc<str>)];
 
+const FRAMES: &str = "it says where the body ends";
+
 /// Those that change nothing (RFC 9110, section 9.2.1), and CONNECT, which the driver refuses.
 const SAFE: [&str; 5] = ["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
 
@@ -32,8 +34,13 @@ pub fn check(name: &str, value: &str) -> Result<(), &'static str> {
         "set-header" => {
             let field = value.split_once(':');
             let fits = field.is_some_and(|(name, value)| is_field(name, value));
+            if fits && frames(value.split(':').next().unwrap_or_default()) {
+                return Err(FRAMES);
+            }
             (fits, "say 'NAME: VALUE'")
         }
+        "drop-header" if frames(value) => return Err(FRAMES),
+        "drop-header" | "drop-cookie" => (is_token(value), "say a NAME"),
         "rewrite-url" => {
             let paths = value.split_once('=');
             let fits = paths.is_some_and(|(from, to)| {
@@ -44,6 +51,38 @@ pub fn check(name: &str, value: &str) -> Result<(), &'static str> {
         _ => return Err("there is no such option for HTTP"),
     };
     if fits { Ok(()) } else { Err(expected) }
+}
+
+/// Does the header say where the body ends?
+fn frames(name: &str) -> bool {
+    let name = name.trim();
+    name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
+}
+
+/// May what is sent have other fields than what was recorded, but for its name and cookies?
+pub fn changes_fields(options: &Options) -> bool {
+    let mut names = options.iter().map(|(name, _)| &**name);
+    names.any(|name| name == "set-header" || name == "drop-header")
+}
+
+pub fn drops_header(options: &Options, name: &[u8]) -> bool {
+    values(options, "drop-header").any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+}
+
+pub fn drops_cookie(options: &Options, name: &[u8]) -> bool {
+    values(options, "drop-cookie").any(|known| known.as_bytes() == name)
+}
+
+/// Names and values of the fields to set.
+pub fn set_headers(options: &Options) -> impl Iterator<Item = (&str, &str)> {
+    let fields = values(options, "set-header").filter_map(|field| field.split_once(':'));
+    fields.map(|(name, value)| (name.trim(), value.trim()))
+}
+
+pub fn set_header<'a>(options: &'a Options, name: &[u8]) -> Option<&'a str> {
+    let mut fields = set_headers(options);
+    let found = fields.find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value)
 }
 
 /// Is it an option of a comparison, and can it have the value?
@@ -237,6 +276,10 @@ mod tests {
             ("set-header", "X-A b", "say 'NAME: VALUE'"),
             ("set-header", "X A: b", "say 'NAME: VALUE'"),
             ("set-header", "X-A: b\r\nX-B: c", "say 'NAME: VALUE'"),
+            ("set-header", "content-length : 1", FRAMES),
+            ("drop-header", "Transfer-Encoding", FRAMES),
+            ("drop-header", "X-A: b", "say a NAME"),
+            ("drop-cookie", "a=b", "say a NAME"),
             ("header", "", "say NAME or 'NAME: VALUE'"),
             ("rewrite-url", "/a", "say /FROM=/TO"),
             ("rewrite-url", "a=/b", "say /FROM=/TO"),

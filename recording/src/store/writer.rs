@@ -129,7 +129,7 @@ struct Unsealed {
     batches: Vec<RecordBatch>,
 }
 
-/// A thread that seals.
+/// A segment that is being sealed.
 #[derive(Debug)]
 struct Sealing {
     number: u32,
@@ -253,11 +253,8 @@ impl Writer {
             self.flush()?;
             self.rotate()?;
         }
-        if self
-            .sealing
-            .as_ref()
-            .is_some_and(|it| it.thread.is_finished())
-        {
+        let finished = |it: &Sealing| it.thread.is_finished();
+        if self.sealing.as_ref().is_some_and(finished) {
             self.sealed()?;
             self.seal_next()?;
         }
@@ -312,7 +309,7 @@ impl Writer {
     /// What the directory has at the most, until rows of `bytes` are sealed: what is not sealed yet is
     /// there in both forms for a moment.
     fn peak_with(&self, bytes: usize) -> u64 {
-        let sealing = self.sealing.iter().map(|sealing| sealing.bytes);
+        let sealing = self.sealing.iter().map(|it| it.bytes);
         let waiting = self.unsealed.iter().map(|segment| segment.bytes);
         let unsealed = sealing.chain(waiting).sum::<u64>() + self.open.written() + bytes as u64;
         let manifests = 2 * LISTED * self.manifest.segments.len() as u64;

@@ -3,8 +3,10 @@
 //!
 //! `begin`, `commit` and `fail` do to the transaction what their names say; `stall` is answered
 //! only when cancelled; `hang up` closes the connection; anything else is `ok`.
+//!
+//! `make a` makes up a value, here `a` and the number of the connection, and `use a` sends it back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     Answer, Decoder, Difference, Driver, DriverError, DriverEvent, Limits, Login, Opening, Probe,
-    Protocol, Shown, Terms,
+    Protocol, Recorded, Shown, Terms,
 };
 use recording::{
     Exchange, Kind, Notes, Request, Response, SessionInfo, Status, Timestamp, Transaction,
@@ -57,9 +59,21 @@ impl Protocol for Lines {
         })
     }
 
+    fn shares_connections(&self) -> bool {
+        true
+    }
+
     fn withheld(&self, row: &Exchange, _: &[(Arc<str>, Arc<str>)]) -> Option<&'static str> {
         let unwanted = row.request.bytes.starts_with(b"unwanted");
         unwanted.then_some("filtered")
+    }
+
+    fn made_up(&self, row: &Exchange) -> Vec<Recorded> {
+        value(row, b"make ").into_iter().collect()
+    }
+
+    fn sent_back(&self, row: &Exchange, _: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {
+        value(row, b"use ").into_iter().collect()
     }
 
     fn password_from_file(&self, text: &str, _: &str, _: u16, login: &Login) -> Option<String> {
@@ -85,12 +99,18 @@ impl Protocol for Lines {
     }
 }
 
+fn value(row: &Exchange, verb: &[u8]) -> Option<Recorded> {
+    let value = row.request.bytes.strip_prefix(verb)?;
+    Some((Box::from(*b"value"), value.into()))
+}
+
 #[derive(Debug, Default)]
 struct LineDriver {
     login: Login,
     backend: Option<String>,
     received: Vec<u8>,
     said: u64,
+    makes: VecDeque<Option<Recorded>>,
 }
 
 impl Driver for LineDriver {
@@ -112,7 +132,12 @@ impl Driver for LineDriver {
     }
 
     fn send(&mut self, request: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
-        out.extend(&request.request.bytes);
+        let used = value(request, b"use ");
+        match used.and_then(|(name, value)| self.login.learnt.target(&name, &value)) {
+            Some(made) => out.extend([b"use ", &*made].concat()),
+            None => out.extend(&request.request.bytes),
+        }
+        self.makes.push_back(value(request, b"make "));
         if request.request.bytes.starts_with(b"unspeakable") {
             return Err(DriverError::Unsupported("an unspeakable request"));
         }
@@ -138,7 +163,8 @@ impl Driver for LineDriver {
             let line = String::from_utf8_lossy(&line);
             let (status, rest) = line.trim_end().split_once(' ').unwrap_or_default();
             let response = Response {
-                error_code: (!["ok", "parting"].contains(&status)).then(|| Arc::from(status)),
+                error_code: (!["ok", "made", "parting"].contains(&status))
+                    .then(|| Arc::from(status)),
                 wire_len: line.len() as u64,
                 first_byte_at: at,
                 last_byte_at: at,
@@ -165,13 +191,24 @@ impl Driver for LineDriver {
                         offset: 0,
                     });
                 }
-                _ => DriverEvent::Answered(response),
+                _ => {
+                    if let Some((name, made)) = self.makes.pop_front().flatten()
+                        && status == "made"
+                    {
+                        self.login.learnt.teach(&name, &made, rest.as_bytes());
+                    }
+                    DriverEvent::Answered(response)
+                }
             });
             if status == "parting" {
                 events.push(DriverEvent::Reconnect);
             }
         }
         Ok(())
+    }
+
+    fn rests(&self) -> bool {
+        self.received.is_empty()
     }
 
     fn goodbye(&mut self, out: &mut Vec<u8>) {
@@ -254,6 +291,7 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
                 let _ = (&connections[&stalled]).write_all(b"cancelled idle\n");
                 break;
             }
+            ("make", _) if rest != "nothing" => format!("made {rest}{number}\n"),
             ("begin", _) => {
                 transaction = "open";
                 "ok open\n".to_owned()

@@ -2,6 +2,8 @@
 
 mod fake;
 mod faults;
+mod lessons;
 mod rules;
+mod sharing;
 
 pub(crate) use fake::{LINES, Tape};

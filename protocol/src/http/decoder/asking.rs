@@ -15,6 +15,9 @@ use crate::http::template;
 /// More requests without an answer are no conversation.
 const MAX_UNDER_WAY: usize = 1024;
 
+/// Of a body, before any of it came.
+const MAX_RESERVED: usize = 128 << 10;
+
 impl HttpDecoder {
     /// Takes some of the client's bytes and says how many.
     fn client_step(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) -> usize {
@@ -135,6 +138,10 @@ impl HttpDecoder {
             exchange.notes.add(Notes::VIOLATION);
         }
         self.push_request(under_way, bytes, at, out);
+        if let (Body::Length(len), Some(newest)) = (&body, self.under_way.back_mut()) {
+            let len = usize::try_from(*len).map_or(MAX_RESERVED, |len| len.min(MAX_RESERVED));
+            newest.exchange.request.bytes.reserve_exact(len);
+        }
         if body.is_done() {
             self.end_request(out);
         } else {
@@ -260,9 +267,12 @@ impl HttpDecoder {
         };
         if let Some(newest) = self.under_way.back_mut() {
             newest.exchange.notes.add(Notes::REQUEST_GAP);
-            newest.exchange.request.last_byte_at = at;
             newest.exchange.request.wire_len += match skip {
-                Skip::Within => len,
+                Skip::Within => {
+                    newest.exchange.request.last_byte_at = at;
+                    len
+                }
+                // When its last byte was sent is not known: not with what is sent now.
                 Skip::Beyond(rest) => len - rest,
                 Skip::Lost => 0,
             };

@@ -409,6 +409,22 @@ fn a_gap_in_requests_is_marked() {
 }
 
 #[test]
+fn what_follows_a_gap_at_once_is_not_pipelined() {
+    let mut decoder = HttpDecoder::new(opening(false), Limits::default());
+    let mut out = Vec::new();
+    let post = "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\na";
+    decoder.data(Client, post.as_bytes(), Timestamp(0), &mut out);
+    // The end of the body is found to be lost when the next request is there.
+    decoder.gap(Client, 4, Timestamp(1), &mut out);
+    decoder.data(Client, GET.as_bytes(), Timestamp(1), &mut out);
+    decoder.gap(Server, 40, Timestamp(2), &mut out);
+    decoder.data(Server, OK.as_bytes(), Timestamp(2), &mut out);
+    decoder.close("fin", Timestamp(3), &mut out);
+    let expected = ["POST unanswered - response lost in a gap", "GET ok 200 -"];
+    assert_eq!(told(&out), expected);
+}
+
+#[test]
 fn a_gap_among_pipelined_requests_ends_the_session() {
     let two = format!("{GET}{GET}");
     let pieces = [

@@ -1,0 +1,145 @@
+//! One recorded session, from its first row to its last.
+
+use std::rc::Rc;
+
+use protocol::Driver;
+use recording::{Exchange, Kind, Response, Status};
+
+use crate::connect::{self, Failure};
+use crate::reason;
+use crate::schedule::only_cancels;
+use crate::session::Session;
+use crate::stream::Stream;
+use crate::worker::{Job, Outcome, Queue, Watch, Worker};
+
+/// The stream is there where the session has one of its own.
+type Opened = (Option<Stream>, Box<dyn Driver>, Response);
+
+/// Takes the session's rows until no more come: each leaves as exactly one outcome.
+pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
+    let watch = worker.watch();
+    let Some(opening) = queue.recv().await else {
+        return;
+    };
+    let lost = begin(&worker, &mut queue, &watch, opening).await;
+    while let Some(job) = queue.recv().await {
+        let reason = match job.planned.unsendable {
+            Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
+            _ => lost,
+        };
+        worker.skip(job, reason);
+    }
+}
+
+/// Gives the reason for which rows that still come are skipped.
+async fn begin(
+    worker: &Rc<Worker>,
+    queue: &mut Queue,
+    watch: &Rc<Watch>,
+    job: Box<Job>,
+) -> &'static str {
+    let row = &job.planned.row;
+    if row.kind != Kind::Open {
+        worker.skip(job, reason::NOT_OPENED);
+        return reason::NOT_OPENED;
+    }
+    let other = row
+        .info
+        .as_ref()
+        .is_some_and(|info| *info.protocol != *worker.shared.target.protocol.name());
+    let unsendable = job.planned.unsendable;
+    if let Some(reason) = unsendable.or(other.then_some(reason::OTHER_PROTOCOL)) {
+        worker.skip(job, reason);
+        return reason;
+    }
+    if only_cancels(row) {
+        pass(worker, job);
+        return stand_by(worker, queue).await;
+    }
+    let sent_at = worker.now();
+    let login = tokio::select! {
+        biased;
+        reason = watch.stopped() => {
+            worker.skip(job, reason);
+            return reason;
+        }
+        login = tokio::time::timeout(worker.shared.connect_timeout, log_in(worker, row)) => login,
+    };
+    let at = |status, reason, response| Outcome {
+        status,
+        reason,
+        response,
+        ready_at: job.intended_at,
+        sent_at,
+        last_byte_at: sent_at,
+    };
+    match login {
+        Ok(Ok((stream, driver, response))) => {
+            let opened_at = response.last_byte_at;
+            let outcome = at(Status::Ok, None, Some(response));
+            let opening = job.planned.row.clone();
+            worker.opened();
+            worker.finish(job, outcome);
+            let session = Session::new(worker, queue, watch, opening, driver, stream, opened_at);
+            session.run().await
+        }
+        Ok(Err(failure)) => {
+            let outcome = at(failure.status, Some(failure.reason), failure.response);
+            worker.complain(failure.complaint);
+            worker.finish(job, outcome);
+            reason::after(failure.reason)
+        }
+        Err(_elapsed) => {
+            let outcome = at(Status::Unanswered, Some(reason::TIMED_OUT), None);
+            worker.complain("login timed out".to_owned());
+            worker.finish(job, outcome);
+            reason::after(reason::TIMED_OUT)
+        }
+    }
+}
+
+async fn log_in(worker: &Worker, opening: &Exchange) -> Result<Opened, Failure> {
+    if worker.pool.is_none() {
+        let connection = connect::connect(worker, opening).await?;
+        return Ok((
+            Some(connection.stream),
+            connection.driver,
+            connection.response,
+        ));
+    }
+    let shared = &worker.shared;
+    let login = shared
+        .target
+        .login_for(opening.info.as_deref(), shared.tls.is_some());
+    let driver = shared.target.protocol.driver(login, shared.limits);
+    let now = worker.now();
+    let response = Response {
+        first_byte_at: now,
+        last_byte_at: now,
+        ..Response::default()
+    };
+    Ok((None, driver, response))
+}
+
+/// The rows of a connection that only cancels, but for the cancel: nothing is to be sent for them.
+async fn stand_by(worker: &Worker, queue: &mut Queue) -> &'static str {
+    while let Some(job) = queue.recv().await {
+        match job.planned.unsendable {
+            Some(reason) => worker.skip(job, reason),
+            None => pass(worker, job),
+        }
+    }
+    reason::SESSION_LOST
+}
+
+fn pass(worker: &Worker, job: Box<Job>) {
+    let at = job.intended_at;
+    let outcome = Outcome {
+        status: Status::Ok,
+        ready_at: at,
+        sent_at: at,
+        last_byte_at: at,
+        ..Outcome::default()
+    };
+    worker.finish(job, outcome);
+}
