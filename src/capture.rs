@@ -1,5 +1,6 @@
 //! `rehearsal capture`: packets to a recording.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -302,6 +303,8 @@ struct Display {
     last: Mutex<(Instant, u64)>,
     /// It was told that nothing more is recorded.
     told_full: AtomicBool,
+    /// Reasons of losses that were told.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Display {
@@ -318,6 +321,7 @@ impl Display {
             bar,
             last: Mutex::new((Instant::now(), 0)),
             told_full: AtomicBool::new(false),
+            told: Mutex::default(),
         }
     }
 
@@ -329,6 +333,7 @@ impl Display {
                 );
             });
         }
+        self.warn(&progress.ledger);
         let packets = progress.ledger.account("packets").map_or(0, |it| it.seen);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let rate =
@@ -340,6 +345,24 @@ impl Display {
             progress.flows,
             dropped(&progress.ledger),
         ));
+    }
+
+    /// Tells the largest loss that something can be done about, each reason once.
+    fn warn(&self, ledger: &Ledger) {
+        let lost = ledger.accounts().flat_map(|(name, account)| {
+            let lost = account.lost.iter();
+            lost.map(move |(reason, count)| (*count, name, reason))
+        });
+        let remedied = lost.filter_map(|it| Some((it, recording::remedy(it.2)?)));
+        let Some(((count, name, reason), remedy)) = remedied.max() else {
+            return;
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(reason.clone()) {
+            self.bar.suspend(|| {
+                tracing::warn!("{count} {name} lost so far: {reason}; {remedy}");
+            });
+        }
     }
 
     fn finish(&self) {

@@ -29,6 +29,8 @@ pub struct Inspection {
     pub servers: Vec<String>,
     /// The writer came to its end.
     pub complete: bool,
+    /// The writer is at work.
+    pub being_written: bool,
     pub span: Span,
     /// Ordinary sessions, those that failed to log in or are encrypted among them; connections that
     /// only cancel are in `cancels`.
@@ -44,6 +46,8 @@ pub struct Inspection {
     /// Rows by what a reader should know of them.
     pub notes: BTreeMap<String, u64>,
     pub ledger: Ledger,
+    /// The time of the last packet that the ledger has.
+    pub ledger_at: Option<String>,
     /// What of the directory could not be read.
     pub left_out: Vec<String>,
     pub rates: Rates,
@@ -214,6 +218,8 @@ pub fn inspect(recording: &Recording) -> Result<Inspection, StoreError> {
             .map(|server| server.to_string())
             .collect(),
         complete: manifest.complete,
+        being_written: !manifest.complete && recording.is_being_written(),
+        ledger_at: manifest.ledger_at.map(|at| at.to_string()),
         ledger: manifest.ledger.clone(),
         // After the rows, for only then it is known.
         left_out: recording.left_out(),

@@ -75,13 +75,14 @@ fn describe(manifest: &mut Manifest, progress: &Progress) {
         manifest.protocols = progress.protocols.iter().map(|it| it.to_string()).collect();
     }
     manifest.ledger = progress.ledger.clone();
+    manifest.ledger_at = (progress.at != Timestamp::default()).then_some(progress.at);
     manifest.servers = progress.servers.iter().copied().collect();
 }
 
 /// How far a capture is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// While packets are under way between threads it need not balance.
+    /// While threads are at work, some of each account is "under way".
     pub ledger: Ledger,
     pub rows: u64,
     /// Rows that were counted and not recorded, since the recording has reached its limit.
@@ -186,8 +187,12 @@ pub fn run(
         outcome => outcome.err(),
     };
     describe(writer.manifest_mut(), &progress);
+    let manifest = match interrupted {
+        None => writer.finish(),
+        Some(_) => writer.finish_incomplete(),
+    };
     Ok(Summary {
-        manifest: writer.finish()?,
+        manifest: manifest?,
         progress,
         interrupted,
     })

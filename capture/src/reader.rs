@@ -120,6 +120,7 @@ fn read_file(
         if file.is_drained() {
             // The next read may wait for long.
             splitter.flush();
+            report(splitter, file);
         }
         match file.next_packet()? {
             Some(packet) => splitter.packet(packet),

@@ -58,17 +58,17 @@ impl Segments {
     /// Hands the segments to a worker, and at once the rows that come of each to `take`, while they
     /// are in the processor's cache. Empties the batch.
     pub fn work(&mut self, worker: &mut Worker, mut take: impl FnMut(&Exchange)) {
+        if let Some(first) = self.entries.first() {
+            // What is forgotten by then is no part of what comes now.
+            worker.expire(first.at);
+        }
         let mut rest = self.bytes.as_slice();
-        let mut latest = Timestamp(i64::MIN);
         for entry in &self.entries {
             let (payload, after) = rest.split_at_checked(entry.len).unwrap_or_default();
             rest = after;
-            latest = latest.max(entry.at);
             worker.segment(entry.key, &entry.segment, payload, entry.at);
             give(worker.rows(), &mut take);
         }
-        worker.expire(latest);
-        give(worker.rows(), &mut take);
         self.clear();
     }
 }

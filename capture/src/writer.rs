@@ -141,7 +141,8 @@ pub fn write(
         }
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
-            let progress = written.progress();
+            let mut progress = written.progress();
+            progress.ledger.balance(Ledger::UNDER_WAY);
             if outcome.is_ok()
                 && let Err(error) = sink.tick(ticked, &progress)
             {

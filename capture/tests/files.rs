@@ -359,6 +359,27 @@ fn files_one_after_the_other_into_a_recording() {
 }
 
 #[test]
+fn a_source_that_fails_leaves_an_incomplete_recording() {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&classic(false, true, &talk().frames)).unwrap();
+    let mut bytes = gz.finish().unwrap();
+    // The checksum, of which nothing is known before all is read.
+    let checksum = bytes.len() - 8;
+    bytes[checksum] ^= 1;
+    let (_file, path) = file(&bytes);
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("monday.rec");
+    let stop = AtomicBool::new(false);
+    let summary = capture::run(&options(&path, &[PORT]), &dir, &stop, &|_| {}).unwrap();
+    let error = summary.interrupted.unwrap();
+    assert!(matches!(error, CaptureError::File(_)), "{error}");
+    assert!(!summary.manifest.complete && summary.manifest.ledger.balanced());
+    let found = Recording::verify(&dir).unwrap();
+    assert!(found.is_sound() && found.rows == 4, "{found:?}");
+    assert_eq!(Recording::repair(&dir).unwrap(), Vec::<String>::new());
+}
+
+#[test]
 fn a_full_disk_is_told_with_its_path() {
     struct Full(u64);
     impl capture::Sink for Full {

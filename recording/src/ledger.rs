@@ -21,6 +21,10 @@ pub struct Account {
 }
 
 impl Ledger {
+    /// What a live capture has not come to the end of.
+    pub const UNDER_WAY: &str = "under way";
+    const CUT_OFF: &str = "cut off";
+
     pub fn account(&self, name: &str) -> Option<&Account> {
         self.accounts.get(name)
     }
@@ -40,6 +44,24 @@ impl Ledger {
 
     pub fn balanced(&self) -> bool {
         self.accounts.values().all(Account::balanced)
+    }
+
+    /// Counts under `reason` what is neither kept nor lost. Where parts were counted at different
+    /// moments, and more arrived than was seen, it had been seen by then.
+    pub fn balance(&mut self, reason: &str) {
+        for account in self.accounts.values_mut() {
+            let told = account.kept + account.lost.values().sum::<u64>();
+            account.seen = account.seen.max(told);
+            account.lose(reason, account.seen - told);
+        }
+    }
+
+    /// What was under way when the writer was killed has no other end.
+    pub(crate) fn cut_off(&mut self) {
+        for account in self.accounts.values_mut() {
+            account.lost.remove(Ledger::UNDER_WAY);
+        }
+        self.balance(Ledger::CUT_OFF);
     }
 
     /// Adds what another part of the same work counted.
@@ -83,6 +105,23 @@ mod tests {
         assert!(!ledger.balanced());
         ledger.account_mut("packets").lose("not TCP", 1);
         assert!(ledger.balanced());
+    }
+
+    #[test]
+    fn what_is_not_told_yet_has_a_name() {
+        let mut ledger = Ledger::default();
+        for (name, seen, kept) in [("packets", 10, 7), ("requests", 3, 4)] {
+            ledger.account_mut(name).seen = seen;
+            ledger.account_mut(name).kept = kept;
+        }
+        ledger.balance("under way");
+        assert!(ledger.balanced());
+        let account = |name| ledger.account(name).cloned().unwrap_or_default();
+        assert_eq!(account("packets").lost["under way"], 3);
+        assert_eq!(
+            (account("requests").seen, account("requests").lost.len()),
+            (4, 0)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::env;
 use std::fmt::Display;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -107,11 +108,15 @@ impl Capture {
         self.0.id()
     }
 
-    /// Ends it as its user would, and insists that it ended well.
-    pub fn stop(mut self) {
+    /// Ends it as its user would, insists that it ended well, and returns what it told.
+    pub fn stop(mut self) -> String {
         let told = Command::new("kill").arg(self.0.id().to_string()).status();
         assert!(told.unwrap().success());
-        assert!(self.0.wait().unwrap().success());
+        let mut told = String::new();
+        let mut stderr = self.0.stderr.take().unwrap();
+        stderr.read_to_string(&mut told).unwrap();
+        assert!(self.0.wait().unwrap().success(), "{told}");
+        told
     }
 }
 

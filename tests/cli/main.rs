@@ -13,6 +13,7 @@ mod privileges;
 mod rehearsed;
 mod servers;
 mod sources;
+mod stopped;
 mod traces_http;
 mod traces_postgres;
 mod upgrade;

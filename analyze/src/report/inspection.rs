@@ -19,7 +19,9 @@ pub fn inspection(inspection: &Inspection) -> String {
 fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
     writeln!(out, "{} {} by {}, {}", i.kind, i.id, i.tool, i.created_at)?;
     writeln!(out, "  {}", line(&i.source, 96))?;
-    if !i.complete {
+    if i.being_written {
+        writeln!(out, "  still being written: what follows is so far")?;
+    } else if !i.complete {
         writeln!(
             out,
             "  cut off before its end: what follows is what was written"
@@ -145,6 +147,9 @@ fn ledger(out: &mut String, i: &Inspection) -> std::fmt::Result {
     }
     writeln!(out)?;
     table.print(out);
+    if let Some(at) = i.ledger_at.as_ref().filter(|_| !i.complete) {
+        writeln!(out, "  as of {at}, its last packet")?;
+    }
     let lost = i.ledger.accounts().flat_map(|(_, account)| &account.lost);
     let reasons: BTreeSet<&String> = lost
         .filter(|(_, count)| **count > 0)

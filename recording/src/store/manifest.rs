@@ -35,6 +35,9 @@ pub struct Manifest {
     pub segments: Vec<SegmentInfo>,
     #[serde(default)]
     pub ledger: Ledger,
+    /// Of a recording: the time of the last packet that the ledger has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_at: Option<Timestamp>,
     /// In runs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunInfo>,
@@ -100,6 +103,7 @@ impl Manifest {
             complete: false,
             segments: Vec::new(),
             ledger: Ledger::default(),
+            ledger_at: None,
             run: None,
         }
     }

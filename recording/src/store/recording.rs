@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::damage::Damage;
 use super::error::StoreError;
-use super::files::{self, SegmentName};
+use super::files::{self, Access, SegmentName};
 use super::manifest::{ContentKind, FORMAT, Manifest, SegmentInfo};
 use super::open::OpenSegment;
 use super::rows::Rows;
@@ -73,6 +73,12 @@ impl Recording {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Is its writer at work? Not known, and false, where the file system has no locks.
+    pub fn is_being_written(&self) -> bool {
+        let lock = files::lock(&self.dir, Access::Shared);
+        matches!(lock, Err(StoreError::InUse(_)))
     }
 
     /// What could not be read so far, one line each: which file, where, how much, why. Damage to a

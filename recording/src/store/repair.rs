@@ -1,5 +1,6 @@
 //! Repair: what a crash left is brought into the form of an incomplete but tidy recording.
 
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::seal::seal;
 use super::sealed::{Sealed, SealedReader};
 use super::verify::left_over;
 use super::writer::write_manifest;
-use crate::Timestamp;
+use crate::{Kind, Status, Timestamp};
 
 impl Recording {
     /// Seals open segments up to their last whole batch, removes what is left over, closes the files
@@ -28,7 +29,7 @@ impl Recording {
         let recording = Recording::open(dir)?;
         let mut done = Vec::new();
         let mut lost = Vec::new();
-        let (manifest, changed) = named(dir, read_manifest(dir, &mut lost)?, &recording);
+        let (manifest, changed) = named(dir, read_manifest(dir, &mut lost)?, &recording)?;
         let mut repair = Repair {
             dir,
             manifest,
@@ -41,6 +42,7 @@ impl Recording {
         for segment in &recording.open_segments {
             repair.seal(segment, &mut done)?;
         }
+        repair.recount(&recording, &mut done)?;
         if repair.changed {
             write_manifest(dir, &repair.manifest)?;
         }
@@ -58,15 +60,26 @@ impl Recording {
 
 /// The manifest as it should be, and whether it is not that on disk. Segments that are missing stay
 /// named, so that their loss is told.
-fn named(dir: &Path, manifest: Option<Manifest>, recording: &Recording) -> (Manifest, bool) {
+fn named(
+    dir: &Path,
+    manifest: Option<Manifest>,
+    recording: &Recording,
+) -> Result<(Manifest, bool), StoreError> {
     let changed = manifest.is_none();
-    let mut manifest = manifest.unwrap_or_else(|| {
-        let created_at = recording.manifest().segments.iter().map(|info| info.first);
-        let mut manifest =
-            Manifest::new(ContentKind::Recording, created_at.min().unwrap_or_default());
-        manifest.source = format!("repaired without its manifest: {}", dir.display());
-        manifest
-    });
+    let mut manifest = match manifest {
+        Some(manifest) => manifest,
+        None => {
+            let created_at = recording.manifest().segments.iter().map(|info| info.first);
+            // Only what was replayed has times of that.
+            let kind = match recording.rows()?.flatten().any(|row| row.pacing.is_some()) {
+                true => ContentKind::Run,
+                false => ContentKind::Recording,
+            };
+            let mut manifest = Manifest::new(kind, created_at.min().unwrap_or_default());
+            manifest.source = format!("repaired without its manifest: {}", dir.display());
+            manifest
+        }
+    };
     let before = manifest.segments.len();
     for info in &recording.manifest().segments {
         if !manifest.segments.iter().any(|it| it.file == info.file) {
@@ -74,7 +87,7 @@ fn named(dir: &Path, manifest: Option<Manifest>, recording: &Recording) -> (Mani
         }
     }
     let changed = changed || manifest.segments.len() > before;
-    (manifest, changed)
+    Ok((manifest, changed))
 }
 
 struct Repair<'a> {
@@ -112,6 +125,42 @@ impl Repair<'_> {
         self.changed = true;
         write_manifest(self.dir, &self.manifest)?;
         files::remove(&segment.path)
+    }
+
+    /// The ledger of a recording that was cut off is older than its rows. These tell what became of
+    /// requests; of the rest nothing more is known.
+    fn recount(&mut self, recording: &Recording, done: &mut Vec<String>) -> Result<(), StoreError> {
+        if self.manifest.complete || self.manifest.kind == ContentKind::Run {
+            return Ok(());
+        }
+        let mut ledger = self.manifest.ledger.clone();
+        let requests = ledger.account_mut("requests");
+        requests.kept = 0;
+        let mut unanswered = BTreeMap::new();
+        for row in recording.rows()?.flatten() {
+            match (row.kind, row.status, row.reason) {
+                (Kind::Open | Kind::Close | Kind::Prepare, ..) => {}
+                (Kind::Request, Status::Unanswered, reason) => {
+                    let reason = reason.as_deref().unwrap_or("unanswered").to_owned();
+                    *unanswered.entry(reason).or_default() += 1;
+                }
+                _ => requests.kept += 1,
+            }
+        }
+        requests.lost.append(&mut unanswered);
+        ledger.cut_off();
+        if ledger != self.manifest.ledger {
+            let rest = self.manifest.ledger_at.map_or(String::new(), |at| {
+                format!("; its other accounts are as of {at}")
+            });
+            done.push(format!(
+                "{}: the ledger's requests are counted by their rows{rest}",
+                files::MANIFEST
+            ));
+            self.manifest.ledger = ledger;
+            self.changed = true;
+        }
+        Ok(())
     }
 
     /// An open segment whose sealed form is damaged may be the only copy of its rows.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ use super::files::{open_name, sealed_name};
 use super::open::whole_batches;
 use super::testing::{exchanges, plain};
 use super::{Recording, Writer, WriterOptions};
-use crate::{ContentKind, Exchange, Manifest, Timestamp};
+use crate::{ContentKind, Exchange, Ledger, Manifest, Timestamp};
 
 pub fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
     WriterOptions {
@@ -364,6 +365,26 @@ fn ticks_flush_and_rotate() {
     assert_eq!(read(&dir).0, rows);
     assert_eq!(writer.finish().unwrap().segments.len(), 1);
     assert_eq!(read(&dir).0, rows);
+}
+
+#[test]
+fn the_ledger_on_disk_is_some_seconds_old() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let mut writer = create(&dir, WriterOptions::default());
+    let start = Instant::now();
+    writer.tick(start).unwrap();
+    writer.manifest_mut().ledger.account_mut("packets").seen = 7;
+    writer.tick(start + Duration::from_millis(1_999)).unwrap();
+    let on_disk = || Recording::open(&dir).unwrap().manifest().ledger.clone();
+    assert_eq!(on_disk(), Ledger::default());
+    writer.tick(start + Duration::from_secs(2)).unwrap();
+    let patience = Instant::now() + Duration::from_secs(30);
+    while on_disk() == Ledger::default() {
+        assert!(Instant::now() < patience, "it is not written");
+        thread::yield_now();
+    }
+    assert_eq!(on_disk().account("packets").unwrap().seen, 7);
 }
 
 /// A request of an hour ends in a late segment, and comes first.

@@ -10,7 +10,7 @@ use super::open::whole_batches;
 use super::testing::plain;
 use super::tests::{create, open, options, read, written};
 use super::{Manifest, Recording, Verification, WriterOptions};
-use crate::{Exchange, Kind};
+use crate::{ContentKind, Exchange, Kind, Ledger, Pacing, Status, Timestamp};
 
 /// Two sessions in turn, whole but for their ends.
 fn rows(count: u32) -> Vec<Exchange> {
@@ -143,9 +143,10 @@ fn a_torn_segment_is_sealed() {
 
         assert_eq!(
             Recording::repair(&dir).unwrap(),
-            [format!(
-                "open-00000.arrows: sealed as requests-00000.parquet, with {whole} rows"
-            )]
+            [
+                format!("open-00000.arrows: sealed as requests-00000.parquet, with {whole} rows"),
+                "manifest.json: the ledger's requests are counted by their rows".to_owned(),
+            ]
         );
         let found = verify(&dir);
         assert!(found.is_sound() && !found.complete, "{found:?}");
@@ -190,10 +191,69 @@ fn a_lost_manifest_is_written_anew() {
     fs::write(dir.join("manifest.json"), "{").unwrap();
     assert_eq!(problems(&dir).len(), 1);
     let done = Recording::repair(&dir).unwrap();
-    assert_eq!(done, ["manifest.json: written anew"]);
+    assert_eq!(
+        done,
+        [
+            "manifest.json: written anew",
+            "manifest.json: the ledger's requests are counted by their rows"
+        ]
+    );
     let found = verify(&dir);
     assert!(found.is_sound() && !found.complete, "{found:?}");
     assert_eq!(read(&dir), (rows(8), Vec::new()));
+}
+
+#[test]
+fn a_run_that_lost_its_manifest_is_a_run() {
+    let mut rows = rows(8);
+    let at = rows[5].started_at;
+    rows[5].pacing = Some(Pacing {
+        intended_at: at,
+        ready_at: at,
+        sent_at: at,
+    });
+    let (_parent, dir) = written(&rows, options(2, 4));
+    fs::remove_file(dir.join("manifest.json")).unwrap();
+    Recording::repair(&dir).unwrap();
+    let recording = Recording::open(&dir).unwrap();
+    assert_eq!(recording.manifest().kind, ContentKind::Run);
+}
+
+/// Of what was captured after the manifest was written, only rows tell.
+#[test]
+fn requests_are_counted_again_after_a_crash() {
+    let mut rows = rows(8);
+    rows[1].status = Status::Unanswered;
+    rows[1].reason = Some("gap".into());
+    let (_parent, dir) = open(&rows, 2);
+    edit_manifest(&dir, |manifest| {
+        let requests = manifest.ledger.account_mut("requests");
+        (requests.seen, requests.kept) = (4, 1);
+        requests.lose("row too large", 1);
+        requests.lose(Ledger::UNDER_WAY, 2);
+        let packets = manifest.ledger.account_mut("packets");
+        (packets.seen, packets.kept) = (9, 7);
+        packets.lose(Ledger::UNDER_WAY, 2);
+        manifest.ledger_at = Some(Timestamp(0));
+    });
+    let done = Recording::repair(&dir).unwrap();
+    let told = "manifest.json: the ledger's requests are counted by their rows; its other accounts are as of 1970-01-01";
+    assert!(done[1].starts_with(told), "{done:?}");
+    let recording = Recording::open(&dir).unwrap();
+    let ledger = &recording.manifest().ledger;
+    assert!(ledger.balanced(), "{ledger:?}");
+    let asked = rows.iter().filter(|row| row.kind == Kind::Request).count() as u64;
+    let account = |name: &str| {
+        let account = ledger.account(name).unwrap();
+        let lost = account
+            .lost
+            .iter()
+            .map(|(reason, it)| (reason.as_str(), *it));
+        (account.seen, account.kept, lost.collect::<Vec<_>>())
+    };
+    let lost = vec![("gap", 1), ("row too large", 1)];
+    assert_eq!(account("requests"), (asked + 1, asked - 1, lost));
+    assert_eq!(account("packets"), (9, 7, vec![("cut off", 2)]));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::{self, Batch};
 use super::error::StoreError;
@@ -40,6 +41,12 @@ const SEGMENTS_AT_MOST: u64 = 8;
 const MAX_UNSEALED: usize = 64;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
 const FRAME: u64 = 64 << 10;
+/// Of a segment in a manifest.
+const LISTED: u64 = 320;
+/// How old the manifest on disk may be, while something changes; more where it is so long that it would
+/// be more bytes a second than these.
+const MANIFEST_AFTER: Duration = Duration::from_secs(2);
+const MANIFEST_RATE: u64 = 256 << 10;
 
 impl Default for WriterOptions {
     fn default() -> WriterOptions {
@@ -102,6 +109,7 @@ pub struct Writer {
     /// Segments that are full, the oldest first.
     unsealed: VecDeque<Unsealed>,
     sealing: Option<Sealing>,
+    description: Description,
     /// On disk, of sealed segments.
     sealed_bytes: u64,
     failed: bool,
@@ -128,6 +136,15 @@ struct Sealing {
     /// On disk.
     bytes: u64,
     thread: JoinHandle<Result<SegmentInfo, StoreError>>,
+}
+
+/// The manifest on disk, while at work: when it was last looked at, its length and its hash.
+#[derive(Debug, Default)]
+struct Description {
+    at: Option<Instant>,
+    bytes: u64,
+    hash: u64,
+    thread: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 impl Unsealed {
@@ -174,6 +191,7 @@ impl Writer {
             rotated_at: None,
             unsealed: VecDeque::new(),
             sealing: None,
+            description: Description::default(),
             sealed_bytes: 0,
             failed: false,
             lock,
@@ -215,7 +233,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Flushes and rotates where it is time to. To be called several times a second, also when
+    /// Flushes, rotates and writes the manifest where it is time to. To be called several times a second, also when
     /// nothing is pushed.
     pub fn tick(&mut self, now: Instant) -> Result<(), StoreError> {
         self.check()?;
@@ -240,10 +258,10 @@ impl Writer {
             self.sealed()?;
             self.seal_next()?;
         }
-        Ok(())
+        self.describe(now)
     }
 
-    /// What is changed here is on disk after the next rotation, or at the end.
+    /// What is changed here is on disk some seconds later, or at the end.
     pub fn manifest_mut(&mut self) -> &mut Manifest {
         &mut self.manifest
     }
@@ -262,6 +280,7 @@ impl Writer {
         self.check()?;
         self.flush()?;
         self.sealed()?;
+        self.described()?;
         while let Some(segment) = self.unsealed.pop_front() {
             let number = segment.number;
             let info = segment.seal(&self.dir)?;
@@ -293,7 +312,8 @@ impl Writer {
         let sealing = self.sealing.iter().map(|it| it.bytes);
         let waiting = self.unsealed.iter().map(|segment| segment.bytes);
         let unsealed = sealing.chain(waiting).sum::<u64>() + self.open.written() + bytes as u64;
-        self.sealed_bytes + 2 * unsealed + FRAME
+        let manifests = 2 * LISTED * self.manifest.segments.len() as u64;
+        self.sealed_bytes + 2 * unsealed + manifests + FRAME
     }
 
     fn check_room(&self, bytes: usize) -> Result<(), StoreError> {
@@ -398,10 +418,55 @@ impl Writer {
         Ok(())
     }
 
-    /// Names a sealed segment in the manifest, and only then removes its open form.
+    /// Writes the manifest where it has changed. A thread does that: the disk may let it wait for long.
+    fn describe(&mut self, now: Instant) -> Result<(), StoreError> {
+        let description = &mut self.description;
+        let since = *description.at.get_or_insert(now);
+        let patience = Duration::from_secs(description.bytes / MANIFEST_RATE).max(MANIFEST_AFTER);
+        if now.saturating_duration_since(since) < patience {
+            return Ok(());
+        }
+        description.at = Some(now);
+        if matches!(&description.thread, Some(thread) if !thread.is_finished()) {
+            return Ok(());
+        }
+        self.described()?;
+        self.failed = true;
+        let json = to_json(&self.dir, &self.manifest)?;
+        let hash = xxh3_64(&json);
+        if hash != self.description.hash {
+            self.description.hash = hash;
+            self.description.bytes = json.len() as u64;
+            let (dir, lock) = (self.dir.clone(), self.lock.clone());
+            let thread = thread::Builder::new()
+                .name("manifest".to_owned())
+                .spawn(move || {
+                    let _lock = lock;
+                    files::write_bytes(&dir, files::MANIFEST, &json)
+                })
+                .map_err(StoreError::io("start a thread to write", &self.dir))?;
+            self.description.thread = Some(thread);
+        }
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Waits for the manifest that is being written.
+    fn described(&mut self) -> Result<(), StoreError> {
+        let Some(thread) = self.description.thread.take() else {
+            return Ok(());
+        };
+        self.failed = true;
+        thread
+            .join()
+            .map_err(|_| StoreError::Failed(self.dir.clone()))??;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Lists a sealed segment and removes its open form.
     fn enter(&mut self, number: u32, info: SegmentInfo) -> Result<(), StoreError> {
         self.list(info);
-        write_manifest(&self.dir, &self.manifest)?;
         files::remove(&self.dir.join(files::open_name(number)))
     }
 
@@ -415,7 +480,9 @@ impl Writer {
 }
 
 pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
-    let json = serde_json::to_vec_pretty(manifest)
-        .map_err(StoreError::encode(&dir.join(files::MANIFEST)))?;
-    files::write_bytes(dir, files::MANIFEST, &json)
+    files::write_bytes(dir, files::MANIFEST, &to_json(dir, manifest)?)
+}
+
+fn to_json(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec_pretty(manifest).map_err(StoreError::encode(&dir.join(files::MANIFEST)))
 }
