@@ -89,8 +89,8 @@ pub struct Args {
     #[arg(long, default_value = "64KiB", value_parser = crate::units::size, value_name = "SIZE")]
     body_limit: u64,
 
-    /// What the capture may hold in memory, beside --buffer-size. Where that is not enough, packets
-    /// are counted and passed over, and connections ended, the quietest first; production never waits.
+    /// What the capture may hold in memory, beside --buffer-size. Where connections need more, the
+    /// quietest are ended and counted.
     #[arg(long, default_value = "256MiB", value_parser = crate::units::size, value_name = "SIZE")]
     max_memory: u64,
 
