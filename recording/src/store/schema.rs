@@ -5,6 +5,8 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::sort::CHUNK_ROWS;
+
 pub const UTC: &str = "UTC";
 
 /// The columns of format 1, as they stand in memory and in the open segment. FORMAT.md has their
@@ -62,13 +64,15 @@ fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into()))
 }
 
-/// How each column is encoded on disk, as measured for size and speed.
-pub fn properties() -> WriterProperties {
+/// How each column is encoded on disk, as measured for size and speed. Those that are `absent` hold
+/// nothing to compress.
+pub fn properties(absent: &[bool]) -> WriterProperties {
     let path = |name: &str| ColumnPath::from(name);
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("rehearsal ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(None)
+        .set_write_batch_size(CHUNK_ROWS)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(true);
     // Numbers that differ from row to row.
@@ -93,6 +97,11 @@ pub fn properties() -> WriterProperties {
     }
     for name in ["started_at", "session", "fingerprint"] {
         properties = properties.set_column_statistics_enabled(path(name), EnabledStatistics::Chunk);
+    }
+    for (field, _) in SCHEMA.fields().iter().zip(absent).filter(|(_, it)| **it) {
+        properties = properties
+            .set_column_compression(path(field.name()), Compression::UNCOMPRESSED)
+            .set_column_dictionary_enabled(path(field.name()), false);
     }
     properties.build()
 }

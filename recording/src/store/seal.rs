@@ -93,7 +93,7 @@ fn write_parquet<'a>(
     blocks: impl Iterator<Item = &'a [Place]>,
 ) -> Result<(u64, String), ParquetError> {
     let options = ArrowWriterOptions::new()
-        .with_properties(properties())
+        .with_properties(properties(&sorted.absent()))
         .with_skip_arrow_metadata(true);
     let file = Hashed::new(file);
     let mut writer = ArrowWriter::try_new_with_options(file, Arc::clone(&SCHEMA), options)?;

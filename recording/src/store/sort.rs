@@ -34,6 +34,11 @@ impl Sorted {
         })
     }
 
+    /// Which columns of [`SCHEMA`] are null in every row.
+    pub fn absent(&self) -> Vec<bool> {
+        self.columns.iter().map(Column::is_absent).collect()
+    }
+
     pub fn order(&self) -> &[Place] {
         &self.order
     }

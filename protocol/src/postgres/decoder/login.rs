@@ -67,7 +67,12 @@ impl Login {
         };
         let status = match message {
             Message::BackendKeyData { process, .. } => {
-                if let Some(info) = rows.opening.as_mut().and_then(|row| row.info.as_mut()) {
+                if let Some(info) = rows
+                    .order
+                    .opening
+                    .as_mut()
+                    .and_then(|row| row.info.as_mut())
+                {
                     info.backend = Some(process.into());
                 }
                 return Ok(());
@@ -92,7 +97,7 @@ impl Login {
         };
         self.stage = Stage::Done;
         let mut assembler = mem::replace(&mut self.assembler, Assembler::new(0));
-        if let Some(opening) = rows.opening.as_mut() {
+        if let Some(opening) = rows.order.opening.as_mut() {
             opening.status = status;
             opening.reason = None;
             opening.response = Some(assembler.finish());
@@ -124,7 +129,7 @@ impl Decoder {
         self.client.place = Place::Known;
         self.session.server_place = Place::Known;
         self.session.paired = true;
-        if let Some(opening) = &mut self.opening {
+        if let Some(opening) = &mut self.order.opening {
             opening.notes = Notes::default();
             opening.reason = Some("login not completed".into());
         }
@@ -161,7 +166,7 @@ impl Decoder {
                     self.login.answers = self.login.answers.saturating_add(1);
                 }
                 Startup::Session { parameters, .. } if parameters.well_formed() => {
-                    if let Some(opening) = &mut self.opening {
+                    if let Some(opening) = &mut self.order.opening {
                         opening.request.bytes = bytes.to_vec();
                         opening.request.wire_len = bytes.len() as u64;
                         opening.request.last_byte_at = at;
@@ -202,14 +207,14 @@ impl Decoder {
     }
 
     fn cancel(&mut self, process: u32, row: Exchange, out: &mut Vec<Exchange>) {
-        if let Some(opening) = &mut self.opening {
+        if let Some(opening) = &mut self.order.opening {
             opening.status = Status::Ok;
             opening.reason = None;
             if let Some(info) = &mut opening.info {
                 info.backend = Some(process.into());
             }
         }
-        self.rows(out).push(row);
+        self.order.rows(out).push(row);
         self.login.stage = Stage::Done;
         self.session.ended = None;
         self.over = true;
@@ -254,21 +259,21 @@ impl Decoder {
     /// A server that is too old to know the request, or too busy to speak properly, answers with an
     /// error that has no code.
     pub(super) fn refused_in_plain_text(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
-        if let Some(opening) = &mut self.opening {
+        if let Some(opening) = &mut self.order.opening {
             opening.status = Status::Error;
             opening.reason = None;
         }
         self.session.ended = self.session.ended.or(Some(("login failed", at)));
-        self.rows(out).open();
+        self.order.rows(out).open();
         self.over = true;
     }
 
     fn encrypted(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {
         self.opaque = Some(reason);
-        if let Some(opening) = &mut self.opening {
+        if let Some(opening) = &mut self.order.opening {
             opening.notes.add(Notes::ENCRYPTED);
             opening.reason = Some(reason.into());
         }
-        self.rows(out).open();
+        self.order.rows(out).open();
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use recording::{Exchange, Kind, Notes, Status, Timestamp};
 
 use self::login::{Login, Stage};
-use self::rows::Rows;
+use self::rows::Order;
 use self::session::Session;
 use self::stream::{Place, Stream, begins_response, ends_ready, whole_requests};
 use super::messages::FrameError;
@@ -42,8 +42,7 @@ pub(crate) struct Decoder {
     server: Stream,
     login: Login,
     session: Session,
-    opening: Option<Box<Exchange>>,
-    next_seq: u32,
+    order: Order,
     /// A boundary was guessed: what does not fit may be the guess's fault.
     guessed: bool,
     /// The connection was met in its middle, and nothing of it was understood yet.
@@ -81,8 +80,7 @@ impl Decoder {
             server: Stream::new(SERVER_CAP, Place::Known),
             login: Login::new(limits.body),
             session: Session::new(limits),
-            opening: Some(Box::new(rows::opening(opening.at, opening.info))),
-            next_seq: 0,
+            order: Order::new(rows::opening(opening.at, opening.info)),
             guessed: false,
             blind: false,
             rejected: None,
@@ -105,7 +103,7 @@ impl Decoder {
         self.session.server_place = Place::Likely;
         self.session.paired = false;
         self.blind = true;
-        if let Some(opening) = &mut self.opening {
+        if let Some(opening) = &mut self.order.opening {
             opening.notes.add(Notes::MID_STREAM);
             opening.reason = Some("mid-stream".into());
         }
@@ -136,11 +134,7 @@ impl Decoder {
             self.guessed = true;
         }
         let mut began = self.client.began(at);
-        let mut rows = Rows {
-            opening: &mut self.opening,
-            next_seq: &mut self.next_seq,
-            out,
-        };
+        let mut rows = self.order.rows(out);
         while let Some(frame) = self.client.framer.next(&mut input)? {
             self.session.client(frame, began, at, &mut rows)?;
             began = at;
@@ -173,22 +167,14 @@ impl Decoder {
                 let start = input.len() - 6;
                 input = input.get(start..).unwrap_or_default();
                 if self.session.waiting.len() > 1 {
-                    self.session.abandon(&mut Rows {
-                        opening: &mut self.opening,
-                        next_seq: &mut self.next_seq,
-                        out,
-                    });
+                    self.session.abandon(&mut self.order.rows(out));
                 }
             }
             self.session.server_place = Place::Known;
             self.guessed = true;
         }
         let mut began = self.server.began(at);
-        let mut rows = Rows {
-            opening: &mut self.opening,
-            next_seq: &mut self.next_seq,
-            out,
-        };
+        let mut rows = self.order.rows(out);
         while let Some(frame) = self.server.framer.next(&mut input)? {
             if self.login.stage == Stage::Authenticating {
                 self.login
@@ -221,29 +207,21 @@ impl Decoder {
     fn violate(&mut self, out: &mut Vec<Exchange>) {
         self.violated = true;
         self.opaque = Some(VIOLATION);
-        if let Some(opening) = &mut self.opening {
+        if let Some(opening) = &mut self.order.opening {
             opening.notes.add(Notes::VIOLATION);
             opening.reason = Some(VIOLATION.into());
         }
         if let Some(unit) = self.session.waiting.front_mut() {
             unit.notes.add(Notes::VIOLATION);
         }
-        let mut rows = Rows {
-            opening: &mut self.opening,
-            next_seq: &mut self.next_seq,
-            out,
-        };
+        let mut rows = self.order.rows(out);
         rows.open();
         self.session.drain(VIOLATION, &mut rows);
     }
 
     /// It is not known any more where messages begin.
     fn lose_place(&mut self, from: Side, at: Timestamp, out: &mut Vec<Exchange>) {
-        let mut rows = Rows {
-            opening: &mut self.opening,
-            next_seq: &mut self.next_seq,
-            out,
-        };
+        let mut rows = self.order.rows(out);
         match from {
             Side::Client => {
                 let partial = self.client.framer.partial();
@@ -261,14 +239,6 @@ impl Decoder {
     /// Nothing more is read.
     fn silent(&self) -> bool {
         self.over || self.rejected.is_some() || self.opaque.is_some()
-    }
-
-    fn rows<'a>(&'a mut self, out: &'a mut Vec<Exchange>) -> Rows<'a> {
-        Rows {
-            opening: &mut self.opening,
-            next_seq: &mut self.next_seq,
-            out,
-        }
     }
 }
 
@@ -306,15 +276,11 @@ impl border::Decoder for Decoder {
         }
         if from == Side::Server
             && self.login.stage == Stage::Authenticating
-            && let Some(opening) = &mut self.opening
+            && let Some(opening) = &mut self.order.opening
         {
             opening.notes.add(Notes::RESPONSE_GAP);
         }
-        let mut rows = Rows {
-            opening: &mut self.opening,
-            next_seq: &mut self.next_seq,
-            out,
-        };
+        let mut rows = self.order.rows(out);
         match from {
             Side::Client => {
                 self.client.place = Place::Unknown;
@@ -328,7 +294,7 @@ impl border::Decoder for Decoder {
         if self.rejected.is_some() {
             return;
         }
-        if self.opening.is_some() {
+        if self.order.opening.is_some() {
             if self.login.stage == Stage::Startup && !self.login.asked {
                 self.rejected = Some("no PostgreSQL start-up message");
                 return;
@@ -343,11 +309,7 @@ impl border::Decoder for Decoder {
             Some(ended) => ended,
             None => (reason, at),
         };
-        let mut rows = Rows {
-            opening: &mut self.opening,
-            next_seq: &mut self.next_seq,
-            out,
-        };
+        let mut rows = self.order.rows(out);
         rows.open();
         self.session.drain(reason, &mut rows);
         let mut row = rows::row(Kind::Close, at, "close");
@@ -383,7 +345,7 @@ impl border::Decoder for Decoder {
     }
 
     fn learn(&mut self, known: &Known) {
-        if let Some(opening) = &mut self.opening
+        if let Some(opening) = &mut self.order.opening
             && opening.notes.contains(Notes::MID_STREAM)
             && let Some(info) = &mut opening.info
         {
