@@ -210,6 +210,11 @@ pub struct OpenSegment {
 
 impl OpenSegment {
     pub fn read(path: &Path) -> Result<OpenSegment, StoreError> {
+        OpenSegment::read_all(path).map(|(segment, _)| segment)
+    }
+
+    /// With its whole batches.
+    pub fn read_all(path: &Path) -> Result<(OpenSegment, Vec<RecordBatch>), StoreError> {
         let file = files::open_file(path).map_err(StoreError::io("open", path))?;
         let len = file.metadata().map_err(StoreError::io("read", path))?.len();
         let readable = usize::try_from(len.min(MAX_SEGMENT)).unwrap_or_default();
@@ -223,7 +228,7 @@ impl OpenSegment {
             started_at.values().iter().min().copied()
         });
         let lost = len - bytes as u64;
-        Ok(OpenSegment {
+        let segment = OpenSegment {
             path: path.to_owned(),
             file,
             bytes,
@@ -237,7 +242,8 @@ impl OpenSegment {
                 }
                 .into_damage(path)
             }),
-        })
+        };
+        Ok((segment, batches))
     }
 
     /// The rows of the whole batches.

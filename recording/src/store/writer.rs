@@ -29,7 +29,7 @@ pub struct WriterOptions {
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
-    /// Seal when nobody else needs the processor. Up to 64 segments then wait for it, on disk.
+    /// Seal when nobody else needs the processor. Up to 128 segments then wait for it, on disk.
     pub leisurely: bool,
     /// Bytes that the directory may have at any moment.
     pub max_bytes: Option<u64>,
@@ -38,7 +38,7 @@ pub struct WriterOptions {
 /// Parts of [`WriterOptions::max_bytes`] that a segment, and what waits for a flush, may have.
 const SEGMENTS_AT_MOST: u64 = 8;
 /// Segments that may wait to be sealed.
-const MAX_UNSEALED: usize = 64;
+const MAX_UNSEALED: usize = 128;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
 const FRAME: u64 = 64 << 10;
 /// Of a segment in a manifest.
@@ -125,6 +125,7 @@ struct Unsealed {
     /// On disk.
     bytes: u64,
     horizon: Timestamp,
+    rows: usize,
     /// Empty where it is to be read again.
     batches: Vec<RecordBatch>,
 }
@@ -151,7 +152,15 @@ impl Unsealed {
     fn seal(mut self, dir: &Path) -> Result<SegmentInfo, StoreError> {
         if self.batches.is_empty() {
             let path = dir.join(files::open_name(self.number));
-            self.batches = OpenSegment::read(&path)?.batches()?;
+            self.batches = OpenSegment::read_all(&path)?.1;
+            let rows: usize = self.batches.iter().map(RecordBatch::num_rows).sum();
+            if rows != self.rows {
+                return Err(StoreError::Damaged {
+                    path,
+                    offset: None,
+                    reason: format!("{rows} of the {} rows written can be read", self.rows),
+                });
+            }
         }
         seal(dir, self.number, &self.batches, self.horizon)
     }
@@ -302,6 +311,7 @@ impl Writer {
             number: self.number,
             bytes: self.open.written(),
             horizon: self.horizon,
+            rows: self.rows,
             batches: std::mem::take(&mut self.batches),
         }
     }
