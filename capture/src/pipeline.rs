@@ -364,7 +364,7 @@ fn work(
 }
 
 fn hand_over(rows: &mut Batch, tally: &mut Tally, reporter: &Reporter) {
-    if rows.rows() > 0 {
+    if rows.rows() > 0 || !tally.is_empty() {
         let message = Message::Rows(Box::new(rows.take()), std::mem::take(tally));
         let _ = reporter.writer.send(message);
     }
@@ -386,4 +386,46 @@ pub(crate) fn now() -> Timestamp {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(0) + since
+}
+
+#[cfg(test)]
+mod tests {
+    use recording::{Exchange, Kind, Notes, Request, Status};
+
+    use super::*;
+
+    #[test]
+    fn a_loss_is_told_where_no_row_came_beside_it() {
+        let (writer, messages) = bounded(MESSAGES);
+        let reporter = Reporter {
+            part: 0,
+            writer,
+            told: Instant::now(),
+        };
+        let mut rows = Batch::new(&WriterOptions::default());
+        let mut tally = Tally::default();
+        hand_over(&mut rows, &mut tally, &reporter);
+        assert!(messages.is_empty());
+        let too_large = Exchange {
+            session: 1,
+            seq: 1,
+            kind: Kind::Request,
+            started_at: Timestamp::default(),
+            request: Request::default(),
+            status: Status::Ok,
+            reason: None,
+            response: None,
+            notes: Notes::default(),
+            info: None,
+            pacing: None,
+        };
+        tally.count(&too_large, false);
+        hand_over(&mut rows, &mut tally, &reporter);
+        assert!(tally.is_empty());
+        let Ok(Message::Rows(rows, tally)) = messages.try_recv() else {
+            panic!("it is not told");
+        };
+        assert_eq!(rows.rows(), 0);
+        assert!(!tally.is_empty());
+    }
 }

@@ -16,7 +16,7 @@ const OVER_LIMIT: &str = "over --max-disk";
 const TOO_LARGE: &str = "row too large";
 
 /// What rows on their way to the writer will be in the account of requests.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     answered: u64,
     /// Requests that are recorded without an answer, by reason.
@@ -26,6 +26,10 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub fn is_empty(&self) -> bool {
+        *self == Tally::default()
+    }
+
     /// `taken`: the row is among those to be written.
     pub fn count(&mut self, row: &Exchange, taken: bool) {
         if let Some(info) = &row.info
