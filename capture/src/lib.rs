@@ -9,6 +9,7 @@
 
 mod budget;
 mod choice;
+mod clock;
 mod flow;
 mod options;
 mod packet;

@@ -1,4 +1,4 @@
-//! The threads of a capture, the channels between them, and its clock.
+//! The threads of a capture, and the channels between them.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use recording::{
@@ -15,6 +15,7 @@ use recording::{
 };
 
 use crate::budget::Budget;
+use crate::clock;
 use crate::options::{Options, Source};
 use crate::privileges::PrivilegeError;
 use crate::probe::{ProbeError, Probing};
@@ -121,7 +122,9 @@ impl Control<'_> {
     pub(crate) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
             || self.halt.load(Ordering::Relaxed)
-            || self.duration.is_some_and(|it| self.started.elapsed() >= it)
+            || self
+                .duration
+                .is_some_and(|it| clock::elapsed(self.started) >= it)
     }
 }
 
@@ -134,9 +137,9 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn due(&mut self) -> bool {
-        let due = self.told.elapsed() >= TICK;
+        let due = clock::elapsed(self.told) >= TICK;
         if due {
-            self.told = Instant::now();
+            self.told = clock::instant();
         }
         due
     }
@@ -172,7 +175,7 @@ pub fn run(
         user.make_directory(dir)?;
         user.become_it()?;
     }
-    let mut manifest = Manifest::new(ContentKind::Recording, now());
+    let mut manifest = Manifest::new(ContentKind::Recording, clock::wall());
     manifest.source = options.source();
     manifest.protocols = options.protocols();
     let live = inputs.iter().any(|input| matches!(input, Input::Live(..)));
@@ -259,7 +262,7 @@ fn run_threads(
     let control = Control {
         stop,
         halt: AtomicBool::new(false),
-        started: Instant::now(),
+        started: clock::instant(),
         duration: options.duration,
     };
     let control = &control;
@@ -380,14 +383,6 @@ fn worker_progress(worker: &Worker) -> Progress {
     }
 }
 
-/// The wall clock, as packets have it.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(0) + since
-}
-
 #[cfg(test)]
 mod tests {
     use recording::{Exchange, Kind, Notes, Request, Status};
@@ -400,7 +395,7 @@ mod tests {
         let reporter = Reporter {
             part: 0,
             writer,
-            told: Instant::now(),
+            told: clock::instant(),
         };
         let mut rows = Batch::new(&WriterOptions::default());
         let mut tally = Tally::default();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use protocol::{DriverError, Inquiry, Known, Login, Protocol, Told};
 
-use crate::pipeline::now;
+use crate::clock;
 
 /// How often it asks while somebody lacks something, and how often it tries again after a failure.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -209,7 +209,7 @@ impl Connection {
 
     fn ask(&mut self) -> Result<(HashMap<SocketAddr, Known>, u64), ProbeError> {
         let mut out = Vec::new();
-        self.inquiry.ask(now(), &mut out)?;
+        self.inquiry.ask(clock::wall(), &mut out)?;
         match self.converse(out)? {
             Told::Connections { known, hidden } => Ok((known, hidden)),
             Told::Ready | Told::Refused(_) => Ok((HashMap::new(), 0)),
@@ -226,7 +226,7 @@ impl Connection {
             if received.is_empty() {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
-            match self.inquiry.receive(received, now(), &mut out)? {
+            match self.inquiry.receive(received, clock::wall(), &mut out)? {
                 Some(Told::Refused(why)) => return Err(ProbeError::Refused(why)),
                 Some(told) => return Ok(told),
                 None => {}

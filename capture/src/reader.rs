@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use recording::Timestamp;
 
+use crate::clock;
 use crate::options::{Options, Source};
-use crate::pipeline::{CaptureError, Control, Progress, Reporter, now};
+use crate::pipeline::{CaptureError, Control, Progress, Reporter};
 use crate::source::{FULL_SNAPLEN, FileError, Live, PacketFile, READ_TIMEOUT_MS};
 use crate::splitter::Splitter;
 
@@ -54,9 +55,9 @@ pub fn listen(
             reporter.tell(reader_progress(&mut splitter, drops, warnings.clone()));
         }
         match ending {
-            None if control.stopping() => ending = Some((Instant::now(), now())),
+            None if control.stopping() => ending = Some((clock::instant(), clock::wall())),
             Some((since, _)) => {
-                let waited = since.elapsed();
+                let waited = clock::elapsed(since);
                 if quiet && (live.is_drained() || waited > HANDED_OVER) || waited > DRAIN {
                     break;
                 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use recording::{Exchange, Kind, Ledger, Status, StoreError};
 
+use crate::clock;
 use crate::pipeline::{CaptureError, Control, Message, Progress, Sink, TICK};
 
 /// Reasons in the account of requests.
@@ -107,7 +107,7 @@ pub fn write(
 ) -> (Progress, Result<(), CaptureError>) {
     let mut written = Written::default();
     let mut outcome = Ok(());
-    let mut ticked = Instant::now();
+    let mut ticked = clock::instant();
     loop {
         match messages.recv_timeout(TICK) {
             Ok(Message::Rows(rows, tally)) => {
@@ -143,8 +143,8 @@ pub fn write(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if ticked.elapsed() >= TICK {
-            ticked = Instant::now();
+        if clock::elapsed(ticked) >= TICK {
+            ticked = clock::instant();
             let mut progress = written.progress();
             progress.ledger.balance(Ledger::UNDER_WAY);
             if outcome.is_ok()
