@@ -11,13 +11,13 @@ use crate::worker::{OTHER_PORT, Worker};
 /// Of a batch: enough that waking a worker costs little for each.
 const BATCH_SEGMENTS: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
-/// Memory of a batch, with the last payload, which may go beyond.
-pub const SEGMENTS_SIZE: usize = 384 << 10;
+/// Memory of a batch, with the last payload, which may go beyond by a whole --snaplen.
+pub const SEGMENTS_SIZE: usize = BATCH_SEGMENTS * size_of::<Entry>() + 2 * BATCH_BYTES;
 /// A batch goes on its way when its first packet is that old.
 const BATCH_NS: u64 = 100_000_000;
 
 /// Segments for one worker. Their payloads stand in one piece of memory, which is used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Segments {
     entries: Vec<Entry>,
     bytes: Vec<u8>,
@@ -30,6 +30,16 @@ struct Entry {
     at: Timestamp,
     /// Captured bytes of the payload.
     len: usize,
+}
+
+impl Default for Segments {
+    /// With all the room it may need: what grows doubles, beyond that.
+    fn default() -> Segments {
+        Segments {
+            entries: Vec::with_capacity(BATCH_SEGMENTS),
+            bytes: Vec::with_capacity(2 * BATCH_BYTES),
+        }
+    }
 }
 
 impl Segments {
@@ -211,4 +221,44 @@ fn leave_out(ledger: &mut Ledger, reason: &str, packets: u64, payload: usize) {
     let bytes = ledger.account_mut("bytes");
     bytes.seen += payload as u64;
     bytes.lose(reason, payload as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Endpoint, Flags};
+
+    #[test]
+    fn a_full_batch_is_no_larger_than_it_says() {
+        let end = |port| Endpoint {
+            address: [7; 16],
+            port,
+        };
+        let segment = Segment {
+            source: end(40_000),
+            destination: end(5432),
+            network: 0,
+            seq: 1,
+            ack: 1,
+            flags: Flags(Flags::ACK),
+            payload_len: 0,
+            packets: 1,
+        };
+        let key = FlowKey::new(&segment, 0);
+        let at = Timestamp::default();
+        let largest = vec![0; 262_144];
+        for first in [0, 1, 100, 513, 1448, 9000, 65_535, 262_144] {
+            let mut batch = Segments::default();
+            let mut len = first;
+            while !batch.due(at) {
+                batch.push(key, segment, &largest[..len], at);
+                // The last may come where there is just no room.
+                if batch.bytes.len() + first >= BATCH_BYTES {
+                    len = largest.len();
+                }
+            }
+            let held = batch.entries.capacity() * size_of::<Entry>() + batch.bytes.capacity();
+            assert!(held <= SEGMENTS_SIZE, "{held} of payloads of {first}");
+        }
+    }
 }
