@@ -222,7 +222,8 @@ impl Decoder for HttpDecoder {
             Server::Seeking(seek) => seek.held(),
             Server::Between => 0,
         };
-        client + server + self.request_bytes
+        let under_way = self.under_way.capacity() * size_of::<UnderWay>();
+        size_of::<HttpDecoder>() + client + server + under_way + self.request_bytes
     }
 
     fn opaque(&self) -> Option<&'static str> {

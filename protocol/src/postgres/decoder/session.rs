@@ -459,7 +459,8 @@ impl Session {
 
     pub(super) fn held(&self) -> usize {
         let body = self.waiting.front().map_or(0, |unit| unit.assembler.held());
-        self.waiting.len() * mem::size_of::<Unit>()
+        let units = self.waiting.len() + self.spare.iter().len();
+        units * mem::size_of::<Unit>()
             + self.waiting.capacity() * mem::size_of::<Box<Unit>>()
             + self.waiting_bytes
             + body

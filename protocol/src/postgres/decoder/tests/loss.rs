@@ -260,3 +260,10 @@ fn the_server_alone_gives_nothing() {
     assert_eq!(rows, []);
     assert_eq!(decoder.rejected(), Some("no PostgreSQL message"));
 }
+
+#[test]
+fn what_is_kept_for_the_next_request_is_counted() {
+    let (_, silent) = rows_of(true, &[]);
+    let (_, spoken) = rows_of(true, &[query("select 1"), answer()]);
+    assert!(spoken.held() >= silent.held() + size_of::<Unit>());
+}

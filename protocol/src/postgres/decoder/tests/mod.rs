@@ -8,6 +8,7 @@ use std::fmt::Write;
 use recording::{Exchange, Kind, Notes, SessionInfo, Timestamp};
 
 use super::Decoder;
+use super::unit::Unit;
 use crate::border::{Decoder as _, Executed, Known, Limits, Opening, Side};
 use crate::postgres::testing::{client, server};
 
