@@ -255,8 +255,10 @@ pub fn run(args: Args) -> Result<Exit> {
     let stop = interrupt::flag()?;
     let display = Display::new(args.quiet);
     let summary = capture(&options, &args.output, &stop, &display)?;
-    display.finish();
     let progress = &summary.progress;
+    // What came after it last looked.
+    display.warn(&progress.ledger);
+    display.finish();
     for warning in &progress.warnings {
         tracing::warn!("{warning}");
     }
@@ -347,21 +349,19 @@ impl Display {
         ));
     }
 
-    /// Tells the largest loss that something can be done about, each reason once.
+    /// Tells the losses that something can be done about, each reason once.
     fn warn(&self, ledger: &Ledger) {
-        let lost = ledger.accounts().flat_map(|(name, account)| {
-            let lost = account.lost.iter();
-            lost.map(move |(reason, count)| (*count, name, reason))
-        });
-        let remedied = lost.filter_map(|it| Some((it, recording::remedy(it.2)?)));
-        let Some(((count, name, reason), remedy)) = remedied.max() else {
-            return;
-        };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(reason.clone()) {
-            self.bar.suspend(|| {
-                tracing::warn!("{count} {name} lost so far: {reason}; {remedy}");
-            });
+        for (name, account) in ledger.accounts() {
+            for (reason, count) in &account.lost {
+                if let Some(remedy) = recording::remedy(reason)
+                    && told.insert(reason.clone())
+                {
+                    self.bar.suspend(|| {
+                        tracing::warn!("{count} {name} lost so far: {reason}; {remedy}");
+                    });
+                }
+            }
         }
     }
 

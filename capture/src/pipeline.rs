@@ -98,7 +98,7 @@ pub struct Progress {
     pub protocols: BTreeSet<Arc<str>>,
     /// Endpoints captured from.
     pub servers: BTreeSet<SocketAddr>,
-    /// What a person should be told, with the remedy.
+    /// What a person should be told, with the remedy, beside the ledger's losses.
     pub warnings: Vec<String>,
 }
 

@@ -145,29 +145,10 @@ fn cut_warning(source: &str, snaplen: u32) -> Option<String> {
     })
 }
 
-fn reader_progress(
-    splitter: &mut Splitter,
-    drops: (u64, u64),
-    mut warnings: Vec<String>,
-) -> Progress {
-    let ledger = splitter.ledger(drops);
-    let packets = ledger.account("packets");
-    let dropped = packets.and_then(|it| it.lost.get("kernel drop"));
-    if let Some(dropped) = dropped.filter(|it| **it > 0) {
-        warnings.push(format!(
-            "the kernel dropped {dropped} packets: give it a bigger --buffer-size, or take a --sample"
-        ));
-    }
-    if let Some(packets) = ledger.account("packets") {
-        for (reason, count) in &packets.lost {
-            if reason.starts_with("unsupported") && *count > 0 {
-                warnings.push(format!("{count} packets can't be read: {reason}"));
-            }
-        }
-    }
+fn reader_progress(splitter: &mut Splitter, drops: (u64, u64), warnings: Vec<String>) -> Progress {
     Progress {
         at: splitter.last_at(),
-        ledger,
+        ledger: splitter.ledger(drops),
         warnings,
         ..Progress::default()
     }

@@ -244,7 +244,6 @@ fn pcapng_tells_of_drops() {
     }
     let captured = capture_bytes(&words.bytes);
     assert_eq!(captured.lost("packets", "kernel drop"), 10);
-    assert!(captured.progress.warnings[0].contains("10 packets"));
 }
 
 #[test]

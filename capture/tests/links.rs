@@ -66,7 +66,6 @@ fn link_types() {
 fn an_unsupported_link_type_is_named() {
     let captured = capture_link(239, &conversation());
     assert_eq!(captured.lost("packets", "unsupported link type NFLOG"), 8);
-    assert!(captured.progress.warnings[0].contains("NFLOG"));
 }
 
 #[test]

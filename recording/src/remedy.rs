@@ -11,6 +11,9 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "encrypted (TLS)" => "capture where it is plain: behind what ends TLS",
         "prepared before the capture" => "let --probe ask the server",
         "protocol not told" => "say what is spoken there: -p PROTOCOL:PORT",
+        other if other.starts_with("unsupported link type") => {
+            "capture on an Ethernet interface, or any"
+        }
         _ => return None,
     })
 }

@@ -43,6 +43,28 @@ fn files_are_read_one_after_the_other() {
     assert!(source.contains("first.pcap and file"), "{source}");
 }
 
+/// Also where all is over before anybody looks.
+#[test]
+fn a_loss_is_told_once_and_stands_in_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut packets = Vec::new();
+    Talk::start(&mut packets).unwrap();
+    packets[20..24].copy_from_slice(&239_u32.to_ne_bytes());
+    let path = dir.path().join("nflog.pcap");
+    fs::write(&path, packets).unwrap();
+    for (quiet, times) in [(true, 1), (false, 2)] {
+        let mut capture = rehearsal();
+        capture.args(["capture", "-p", "5432", "--read"]).arg(&path);
+        capture.args(quiet.then_some("--quiet"));
+        let recording = dir.path().join(format!("{quiet}.rec"));
+        let told = run(capture.arg("-o").arg(recording), 0).stderr;
+        let told = String::from_utf8(told).unwrap();
+        let warned = "WARN 4 packets lost so far: unsupported link type NFLOG; capture on";
+        assert_eq!(told.matches(warned).count(), 1, "{told}");
+        assert_eq!(told.matches("NFLOG").count(), times, "{told}");
+    }
+}
+
 /// One client's login and query, answered as a server would.
 fn talk(listener: &TcpListener) {
     let address = listener.local_addr().unwrap();
