@@ -76,11 +76,11 @@ impl Protocol for Fake {
     }
 
     fn decoder(&self, _: Opening, _: Limits) -> Box<dyn Decoder> {
-        unimplemented!("not for analysis")
+        unreachable!("analysis decodes and drives nothing")
     }
 
     fn driver(&self, _: Login, _: Limits) -> Box<dyn Driver> {
-        unimplemented!("not for analysis")
+        unreachable!("analysis decodes and drives nothing")
     }
 
     fn password_from_file(&self, _: &str, _: &str, _: u16, _: &Login) -> Option<String> {

@@ -61,7 +61,7 @@ impl Protocol for Scribe {
     }
 
     fn driver(&self, _: Login, _: Limits) -> Box<dyn Driver> {
-        unimplemented!("the scribe never replays")
+        unreachable!("a capture drives nothing")
     }
 
     fn password_from_file(&self, _: &str, _: &str, _: u16, _: &Login) -> Option<String> {

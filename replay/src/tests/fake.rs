@@ -49,7 +49,7 @@ impl Protocol for Lines {
     }
 
     fn decoder(&self, _: Opening, _: Limits) -> Box<dyn Decoder> {
-        unimplemented!("not for replay")
+        unreachable!("a replay decodes nothing")
     }
 
     fn driver(&self, login: Login, _: Limits) -> Box<dyn Driver> {
