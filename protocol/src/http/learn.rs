@@ -158,34 +158,19 @@ fn is_value(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use recording::{Kind, Notes, Request, Timestamp};
 
     use super::*;
+    use crate::http::testing::request;
 
-    fn request(target: &str) -> Exchange {
-        Exchange {
-            session: 1,
-            seq: 1,
-            kind: Kind::Request,
-            started_at: Timestamp(0),
-            request: Request {
-                statement: Some(template::statement("GET", target.as_bytes())),
-                ..Request::default()
-            },
-            status: Status::Ok,
-            reason: None,
-            response: None,
-            notes: Notes::default(),
-            info: None,
-            pacing: None,
-        }
+    fn get(target: &str) -> Exchange {
+        request(&format!("GET {target} HTTP/1.1\r\n\r\n"))
     }
 
     fn learnt(targets: impl IntoIterator<Item = String>) -> (Paths, usize) {
         let mut paths = Paths::default();
         let lessons = targets
             .into_iter()
-            .filter(|target| paths.learn(&request(target)))
+            .filter(|target| paths.learn(&get(target)))
             .count();
         (paths, lessons)
     }
@@ -255,7 +240,7 @@ mod tests {
     fn what_was_tried_and_not_found_teaches_nothing() {
         let mut paths = Paths::default();
         for n in 0..5 * WORDS {
-            let mut missing = request(&format!("/{}", name(n)));
+            let mut missing = get(&format!("/{}", name(n)));
             missing.status = Status::Error;
             assert!(!paths.learn(&missing));
         }
@@ -290,7 +275,7 @@ mod tests {
         assert_eq!((paths.places, paths.root.places()), (7, 7));
         let (mut paths, _) = learnt(["/a/b".to_owned()]);
         paths.places = MAX_PLACES;
-        assert!(!paths.learn(&request("/a/c")));
+        assert!(!paths.learn(&get("/a/c")));
         assert_eq!(paths.root.places(), 4);
     }
 }

@@ -146,28 +146,8 @@ fn port<'a>(authority: &'a str, scheme: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use recording::{Kind, Notes, Request, Status, Timestamp};
-
     use super::*;
-
-    fn request(head: &str) -> Exchange {
-        Exchange {
-            session: 1,
-            seq: 1,
-            kind: Kind::Request,
-            started_at: Timestamp(0),
-            request: Request {
-                bytes: head.as_bytes().to_vec(),
-                ..Request::default()
-            },
-            status: Status::Ok,
-            reason: None,
-            response: None,
-            notes: Notes::default(),
-            info: None,
-            pacing: None,
-        }
-    }
+    use crate::http::testing::request;
 
     #[test]
     fn the_server_itself_is_the_same_by_any_name() {

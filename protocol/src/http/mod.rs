@@ -20,6 +20,8 @@ mod secrets;
 mod seek;
 mod show;
 mod template;
+#[cfg(test)]
+mod testing;
 mod wishes;
 
 use std::sync::Arc;

@@ -177,9 +177,8 @@ fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use recording::{Kind, Notes, Request, Status, Timestamp};
-
     use super::*;
+    use crate::http::testing::request;
 
     fn options(told: &[(&str, &str)]) -> Vec<(Arc<str>, Arc<str>)> {
         for (name, value) in told {
@@ -188,26 +187,6 @@ mod tests {
         let told = told.iter();
         told.map(|(name, value)| (Arc::from(*name), Arc::from(*value)))
             .collect()
-    }
-
-    fn request(head: &str) -> Exchange {
-        Exchange {
-            session: 1,
-            seq: 1,
-            kind: Kind::Request,
-            started_at: Timestamp(0),
-            request: Request {
-                command: head.split(' ').next().unwrap().into(),
-                bytes: head.as_bytes().to_vec(),
-                ..Request::default()
-            },
-            status: Status::Ok,
-            reason: None,
-            response: None,
-            notes: Notes::default(),
-            info: None,
-            pacing: None,
-        }
     }
 
     #[test]
