@@ -212,6 +212,7 @@ pub fn run(args: Args) -> Result<Exit> {
             ByteSize(budget.largest_row() as u64)
         );
     }
+    options.writer.flush_bytes = budget.flush_bytes();
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()
         .filter(|size| i32::try_from(*size).is_ok())

@@ -41,7 +41,7 @@ impl Budget {
     pub fn of(memory: usize, workers: usize) -> Budget {
         let part = memory.min(ENOUGH) / 16;
         let (segments, recorded, overhead) = (part, 6 * part, 2 * part);
-        let rows = (memory / 16 * 3).min(LARGEST_REQUEST * places(workers));
+        let rows = (memory / 16 * 3).min(LARGEST_REQUEST / 3 * 4 * places(workers));
         Budget {
             workers,
             segments,
@@ -59,6 +59,16 @@ impl Budget {
 
     /// Bytes of the largest request, and of the largest response's body that is kept.
     pub fn largest_row(&self) -> usize {
+        self.batch() / 4 * 3
+    }
+
+    /// Bytes of rows that are collected before they are written: with the largest row on top, and
+    /// with room that doubled until then, they are a batch.
+    pub fn flush_bytes(&self) -> usize {
+        (self.batch() / 4).min(WriterOptions::default().flush_bytes)
+    }
+
+    fn batch(&self) -> usize {
         self.rows / places(self.workers)
     }
 
@@ -68,7 +78,7 @@ impl Budget {
     }
 }
 
-/// Where a large row can stand: where a worker collects it, in the channel, and where it is written.
+/// Where a batch of rows can stand: where a worker collects it, in the channel, and where it is written.
 fn places(workers: usize) -> usize {
     workers + MESSAGES + 1
 }
@@ -91,8 +101,12 @@ mod tests {
                 assert!(budget.connections >= memory / 4, "{budget:?}");
                 let segments = budget.waiting_segments() * workers * SEGMENTS_SIZE;
                 assert!(segments <= budget.segments, "{budget:?}");
-                let rows = budget.largest_row() * (workers + MESSAGES + 1);
-                assert!(rows <= budget.rows, "{budget:?}");
+                let (flush, row) = (budget.flush_bytes(), budget.largest_row());
+                let batch = (4 * flush).max(flush + row);
+                assert!(
+                    batch * (workers + MESSAGES + 1) <= budget.rows,
+                    "{budget:?}"
+                );
                 let recorded = budget.largest_segment() * WriterOptions::SEGMENTS_HELD;
                 assert!(recorded <= budget.recorded, "{budget:?}");
             }
@@ -104,7 +118,10 @@ mod tests {
         let budget = Budget::of(ENOUGH, 1);
         assert_eq!(budget.largest_segment(), 32 << 20);
         assert_eq!(budget.connections, 64 << 20);
-        assert_eq!(budget.largest_row(), 12 << 20);
-        assert_eq!(Budget::of(1 << 30, 1).largest_row(), LARGEST_REQUEST);
+        assert_eq!(budget.largest_row(), 9 << 20);
+        assert_eq!(budget.flush_bytes(), 3 << 20);
+        let budget = Budget::of(1 << 30, 1);
+        assert!((LARGEST_REQUEST - 4..=LARGEST_REQUEST).contains(&budget.largest_row()));
+        assert_eq!(budget.flush_bytes(), WriterOptions::default().flush_bytes);
     }
 }

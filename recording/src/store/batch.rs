@@ -127,12 +127,12 @@ impl Batch {
 
     /// Takes the rows; one with about as much room is left.
     pub fn take(&mut self) -> Batch {
-        let grown = |bytes: usize| bytes + bytes / 8;
+        let grown = |bytes: usize| (bytes + bytes / 8).min(self.most_bytes);
         let bytes = (
             grown(self.request.values_slice().len()),
             grown(self.response.response.values_slice().len()),
         );
-        let rows = grown(self.rows).min(self.most_rows);
+        let rows = (self.rows + self.rows / 8).min(self.most_rows);
         let next = Batch::with_room(self.most_rows, self.most_bytes, rows, bytes);
         std::mem::replace(self, next)
     }

@@ -17,7 +17,7 @@ use super::error::StoreError;
 use super::files;
 use super::manifest::{FORMAT, SegmentInfo};
 use super::schema::{SCHEMA, properties};
-use super::sort::{CHUNK_ROWS, Place, Sorted};
+use super::sort::{CHUNK_BYTES, CHUNK_ROWS, Place, Sorted};
 use crate::Timestamp;
 
 pub const FORMAT_KEY: &str = "rehearsal.format";
@@ -25,6 +25,8 @@ pub const BLOCKS_KEY: &str = "rehearsal.blocks";
 
 /// Rows of a block, a Parquet row group: what one damaged byte can cost.
 pub const BLOCK_ROWS: usize = 65_536;
+/// Bytes of their requests and responses: a block is in memory until it is whole.
+const BLOCK_BYTES: usize = 16 << 20;
 
 /// One row group: as the footer lists it under [`BLOCKS_KEY`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +78,8 @@ pub fn seal(
         checksum: String::new(),
     };
     files::write_whole(dir, &name, |file, path| {
-        let blocks = late.chunks(BLOCK_ROWS).chain(timely.chunks(BLOCK_ROWS));
+        let blocks = [late, timely].into_iter();
+        let blocks = blocks.flat_map(|rows| sorted.cut(rows, BLOCK_ROWS, BLOCK_BYTES));
         let (bytes, checksum) =
             write_parquet(file, &sorted, blocks).map_err(StoreError::encode(path))?;
         info.bytes = bytes;
@@ -103,7 +106,7 @@ fn write_parquet<'a>(
         writer.inner_mut().begin();
         let offset = writer.inner().written;
         let mut absent = vec![true; SCHEMA.fields().len()];
-        for rows in rows.chunks(CHUNK_ROWS) {
+        for rows in sorted.cut(rows, CHUNK_ROWS, CHUNK_BYTES) {
             let batch = sorted.gather(rows)?;
             for (absent, column) in absent.iter_mut().zip(batch.columns()) {
                 *absent &= column.null_count() == column.len();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampNanosecondType, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, new_null_array};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, DictionaryArray, Int32Array, RecordBatch, new_null_array,
+};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::interleave::interleave;
 
@@ -16,6 +18,8 @@ use crate::Timestamp;
 
 /// Rows that are gathered at a time.
 pub const CHUNK_ROWS: usize = 8_192;
+/// Bytes of their requests and responses.
+pub const CHUNK_BYTES: usize = 2 << 20;
 
 /// Batches of [`SCHEMA`], sorted by `(started_at, session, seq)`.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Sorted {
     columns: Vec<Column>,
     order: Vec<Place>,
     taken: usize,
+    /// The requests and the responses of each batch.
+    bodies: Vec<[BinaryArray; 2]>,
 }
 
 impl Sorted {
@@ -31,6 +37,10 @@ impl Sorted {
             columns: shared_dictionaries(batches)?,
             order: sorted(batches),
             taken: 0,
+            bodies: batches
+                .iter()
+                .map(|batch| ["request", "response"].map(|it| batch[it].as_binary().clone()))
+                .collect(),
         })
     }
 
@@ -45,12 +55,41 @@ impl Sorted {
 
     pub fn step(&mut self) -> Result<Step, String> {
         let rest = self.order.get(self.taken..).unwrap_or_default();
-        let Some(rows) = rest.chunks(CHUNK_ROWS).next() else {
+        let Some(rows) = self.cut(rest, CHUNK_ROWS, CHUNK_BYTES).next() else {
             return Ok(Step::End);
         };
         self.taken += rows.len();
         let batch = self.gather(rows).map_err(|error| error.to_string())?;
         Ok(Step::Batch(Box::new(Decoder::new(&batch)?)))
+    }
+
+    /// Runs of at most so many rows, and of so many bytes or a single row.
+    pub fn cut<'a>(
+        &self,
+        rows: &'a [Place],
+        most_rows: usize,
+        most_bytes: usize,
+    ) -> impl Iterator<Item = &'a [Place]> {
+        let mut rest = rows;
+        std::iter::from_fn(move || {
+            let mut bytes = 0;
+            let fitting = rest.iter().take(most_rows).take_while(|place| {
+                bytes += self.size(place);
+                bytes <= most_bytes
+            });
+            let fitting = fitting.count().max(1);
+            let (run, after) = rest.split_at_checked(fitting)?;
+            rest = after;
+            Some(run)
+        })
+    }
+
+    fn size(&self, place: &Place) -> usize {
+        let bodies = self.bodies.get(place.batch as usize).into_iter().flatten();
+        let lengths = bodies.map(|it| it.value_length(place.row as usize));
+        lengths
+            .map(|length| usize::try_from(length).unwrap_or(0))
+            .sum()
     }
 
     pub fn gather(&self, rows: &[Place]) -> Result<RecordBatch, ArrowError> {
