@@ -337,6 +337,11 @@ impl Display {
             });
         }
         self.warn(&progress.ledger);
+        if progress.unsealed > 0 {
+            let message = format!("sealing {} segments that waited", progress.unsealed);
+            self.bar.set_message(message);
+            return;
+        }
         let packets = progress.ledger.account("packets").map_or(0, |it| it.seen);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let rate =

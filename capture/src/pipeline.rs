@@ -98,6 +98,8 @@ pub struct Progress {
     pub protocols: BTreeSet<Arc<str>>,
     /// Endpoints captured from.
     pub servers: BTreeSet<SocketAddr>,
+    /// At the end: full segments that are still to be sealed, where there are several.
+    pub unsealed: usize,
     /// What a person should be told, with the remedy, beside the ledger's losses.
     pub warnings: Vec<String>,
 }
@@ -190,6 +192,13 @@ pub fn run(
         outcome => outcome.err(),
     };
     describe(writer.manifest_mut(), &progress);
+    while writer.unsealed() > 1 {
+        observer(&Progress {
+            unsealed: writer.unsealed(),
+            ..progress.clone()
+        });
+        writer.seal_oldest()?;
+    }
     let manifest = match interrupted {
         None => writer.finish(),
         Some(_) => writer.finish_incomplete(),

@@ -368,6 +368,30 @@ fn ticks_flush_and_rotate() {
 }
 
 #[test]
+fn what_waits_to_be_sealed_can_be_sealed_one_by_one() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let options = WriterOptions {
+        leisurely: true,
+        ..options(2, 4)
+    };
+    let mut writer = create(&dir, options);
+    let rows = plain_rows(41);
+    for row in &rows {
+        writer.push(row).unwrap();
+    }
+    // One may be with the thread that seals, and is no more to be taken from it.
+    for left in (0..writer.unsealed()).rev() {
+        writer.seal_oldest().unwrap();
+        assert_eq!(writer.unsealed(), left);
+    }
+    writer.seal_oldest().unwrap();
+    assert_eq!(read(&dir).0, rows[..40]);
+    assert_eq!(writer.finish().unwrap().segments.len(), 11);
+    assert_eq!(read(&dir).0, rows);
+}
+
+#[test]
 fn the_ledger_on_disk_is_some_seconds_old() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");

@@ -242,8 +242,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Flushes, rotates and writes the manifest where it is time to. To be called several times a second, also when
-    /// nothing is pushed.
+    /// Flushes, rotates and writes the manifest where it is time to. To be called several times a
+    /// second, also when nothing is pushed.
     pub fn tick(&mut self, now: Instant) -> Result<(), StoreError> {
         self.check()?;
         let waited = |since| now.saturating_duration_since(since);
@@ -290,10 +290,8 @@ impl Writer {
         self.flush()?;
         self.sealed()?;
         self.described()?;
-        while let Some(segment) = self.unsealed.pop_front() {
-            let number = segment.number;
-            let info = segment.seal(&self.dir)?;
-            self.enter(number, info)?;
+        while !self.unsealed.is_empty() {
+            self.seal_oldest()?;
         }
         if self.rows > 0 {
             let info = self.take_open().seal(&self.dir)?;
@@ -370,9 +368,20 @@ impl Writer {
         self.seal_next()?;
         // What seals at leisure may never get the processor.
         while self.unsealed.len() > self.options.max_unsealed() {
-            let Some(segment) = self.unsealed.pop_front() else {
-                break;
-            };
+            self.seal_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Full segments that wait to be sealed, which [`Writer::finish`] does.
+    pub fn unsealed(&self) -> usize {
+        self.unsealed.len()
+    }
+
+    /// Seals the first of them, at once.
+    pub fn seal_oldest(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        if let Some(segment) = self.unsealed.pop_front() {
             self.failed = true;
             let number = segment.number;
             let info = segment.seal(&self.dir)?;
