@@ -193,6 +193,7 @@ fn probe(url: &str) -> Result<Probe> {
 
 pub fn run(args: Args) -> Result<Exit> {
     ::capture::harden()?;
+    ::capture::give_back();
     let interfaces = args.interfaces.into_iter().map(Source::Interface);
     let files = args.files.into_iter().map(|file| match file {
         file if file == Path::new("-") => Source::Input,
