@@ -4,10 +4,11 @@ use recording::{Exchange, Kind, Notes, Request, Status, Timestamp};
 
 use super::template;
 
-/// A request without an answer. Its line is `head`'s first.
+/// A request without an answer. `head` may be malformed.
 pub fn request(head: &str) -> Exchange {
     let mut words = head.split([' ', '\r']);
-    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let mut word = || words.next().unwrap_or_default();
+    let (method, target) = (word(), word());
     Exchange {
         session: 1,
         seq: 1,
