@@ -4,12 +4,14 @@ use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, Int64Builder, TimestampNanosecondBuilder, UInt32Builder,
     UInt64Builder,
 };
+use arrow_array::types::{TimestampNanosecondType, UInt64Type};
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, DataType};
 
 use super::decode::Decoder;
 use super::error::StoreError;
-use super::schema::{SCHEMA, UTC};
+use super::rare::Rare;
+use super::schema::{SCHEMA, UTC, time};
 use super::words::Words;
 use super::writer::WriterOptions;
 use crate::{Exchange, Pacing, Response, SessionInfo, Timestamp};
@@ -57,7 +59,7 @@ struct ResponseColumns {
     response_bytes: UInt64Builder,
     columns: Words,
     rows_digest: UInt64Builder,
-    rows_digest_unordered: UInt64Builder,
+    rows_digest_unordered: Rare<UInt64Type>,
     transaction: Words,
     response: BinaryBuilder,
 }
@@ -71,14 +73,14 @@ struct InfoColumns {
     user: Words,
     database: Words,
     application: Words,
-    backend: UInt64Builder,
+    backend: Rare<UInt64Type>,
 }
 
 #[derive(Debug, Default)]
 struct PacingColumns {
-    intended_at: TimestampNanosecondBuilder,
-    ready_at: TimestampNanosecondBuilder,
-    sent_at: TimestampNanosecondBuilder,
+    intended_at: Rare<TimestampNanosecondType>,
+    ready_at: Rare<TimestampNanosecondType>,
+    sent_at: Rare<TimestampNanosecondType>,
 }
 
 /// What a row takes beside its bytes, about.
@@ -248,7 +250,9 @@ impl Batch {
             Arc::new(this.response.response_bytes.finish()),
             this.response.columns.finish()?,
             Arc::new(this.response.rows_digest.finish()),
-            Arc::new(this.response.rows_digest_unordered.finish()),
+            this.response
+                .rows_digest_unordered
+                .finish(&DataType::UInt64),
             this.response.transaction.finish()?,
             Arc::new(this.response.response.finish()),
             this.notes.finish()?,
@@ -258,10 +262,10 @@ impl Batch {
             this.info.user.finish()?,
             this.info.database.finish()?,
             this.info.application.finish()?,
-            Arc::new(this.info.backend.finish()),
-            Arc::new(this.pacing.intended_at.finish().with_timezone(UTC)),
-            Arc::new(this.pacing.ready_at.finish().with_timezone(UTC)),
-            Arc::new(this.pacing.sent_at.finish().with_timezone(UTC)),
+            this.info.backend.finish(&DataType::UInt64),
+            this.pacing.intended_at.finish(&time()),
+            this.pacing.ready_at.finish(&time()),
+            this.pacing.sent_at.finish(&time()),
         ];
         RecordBatch::try_new(Arc::clone(&SCHEMA), columns)
     }
@@ -292,7 +296,7 @@ impl ResponseColumns {
             response_bytes: UInt64Builder::with_capacity(rows),
             columns: Words::with_capacity(rows),
             rows_digest: UInt64Builder::with_capacity(rows),
-            rows_digest_unordered: UInt64Builder::with_capacity(rows),
+            rows_digest_unordered: Rare::default(),
             transaction: Words::with_capacity(rows),
             response: BinaryBuilder::with_capacity(rows, bytes),
         }
@@ -311,7 +315,7 @@ impl ResponseColumns {
         self.rows_digest.append_value(response.rows_digest);
         let differs = response.rows_digest_unordered != response.rows_digest;
         self.rows_digest_unordered
-            .append_option(differs.then_some(response.rows_digest_unordered));
+            .push_option(differs.then_some(response.rows_digest_unordered));
         self.transaction.push_name(response.transaction.name());
         if response.body.is_empty() {
             self.response.append_null();
@@ -329,7 +333,7 @@ impl ResponseColumns {
         self.response_bytes.append_null();
         self.columns.push_nulls(1);
         self.rows_digest.append_null();
-        self.rows_digest_unordered.append_null();
+        self.rows_digest_unordered.push_nulls(1);
         self.transaction.push_nulls(1);
         self.response.append_null();
     }
@@ -348,7 +352,7 @@ impl InfoColumns {
         ] {
             words.push_nulls(missing);
         }
-        self.backend.append_nulls(missing);
+        self.backend.push_nulls(missing);
     }
 
     fn push(&mut self, info: &SessionInfo) {
@@ -358,21 +362,21 @@ impl InfoColumns {
         self.user.push_option(info.user.as_ref());
         self.database.push_option(info.database.as_ref());
         self.application.push_option(info.application.as_ref());
-        self.backend.append_option(info.backend);
+        self.backend.push_option(info.backend);
     }
 }
 
 impl PacingColumns {
     fn fill(&mut self, rows: usize) {
-        let missing = rows - self.sent_at.values_slice().len();
-        self.intended_at.append_nulls(missing);
-        self.ready_at.append_nulls(missing);
-        self.sent_at.append_nulls(missing);
+        let missing = rows - self.sent_at.len();
+        self.intended_at.push_nulls(missing);
+        self.ready_at.push_nulls(missing);
+        self.sent_at.push_nulls(missing);
     }
 
     fn push(&mut self, pacing: &Pacing) {
-        self.intended_at.append_value(pacing.intended_at.0);
-        self.ready_at.append_value(pacing.ready_at.0);
-        self.sent_at.append_value(pacing.sent_at.0);
+        self.intended_at.push(pacing.intended_at.0);
+        self.ready_at.push(pacing.ready_at.0);
+        self.sent_at.push(pacing.sent_at.0);
     }
 }

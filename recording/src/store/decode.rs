@@ -7,10 +7,10 @@ use arrow_array::types::{
 };
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, PrimitiveArray, RecordBatch,
-    StringArray, new_null_array,
+    StringArray,
 };
 
-use super::schema::SCHEMA;
+use super::schema::{SCHEMA, absent};
 use crate::{
     Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Timestamp,
     Transaction,
@@ -225,7 +225,7 @@ pub fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef, String> {
         return Ok(Arc::clone(column));
     }
     match SCHEMA.field_with_name(name) {
-        Ok(field) if field.is_nullable() => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        Ok(field) if field.is_nullable() => Ok(absent(field.data_type(), batch.num_rows())),
         _ => Err(format!("column {name} is missing")),
     }
 }

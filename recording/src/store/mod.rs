@@ -10,6 +10,7 @@ mod manifest;
 mod open;
 mod pages;
 mod priority;
+mod rare;
 mod recording;
 mod repair;
 mod rows;

@@ -1,5 +1,7 @@
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use arrow_array::{Array, ArrayRef, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -60,8 +62,22 @@ pub fn word() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
-fn time() -> DataType {
+pub fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into()))
+}
+
+/// A column of nulls. Up to a number of rows all of one type share their memory.
+pub fn absent(data_type: &DataType, rows: usize) -> ArrayRef {
+    static SHARED: LazyLock<HashMap<DataType, ArrayRef>> = LazyLock::new(|| {
+        let types = SCHEMA.fields().iter().map(|field| field.data_type());
+        types
+            .map(|it| (it.clone(), new_null_array(it, CHUNK_ROWS)))
+            .collect()
+    });
+    match SHARED.get(data_type) {
+        Some(column) if rows <= column.len() => column.slice(0, rows),
+        _ => new_null_array(data_type, rows),
+    }
 }
 
 /// How each column is encoded on disk, as measured for size and speed. Those that are `absent` hold

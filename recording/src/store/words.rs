@@ -2,10 +2,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use arrow_array::builder::{ArrayBuilder, Int32Builder};
+use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, StringArray};
 use arrow_schema::ArrowError;
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::rare::Rare;
+use super::schema::{absent, word};
 
 /// Distinct texts, numbered in the order of their coming.
 #[derive(Debug, Default)]
@@ -61,9 +64,7 @@ impl Hasher for Prehashed {
 /// Builds a column of texts that repeat themselves.
 #[derive(Debug, Default)]
 pub struct Words {
-    keys: Int32Builder,
-    /// Nulls that are not in `keys` yet: they mostly come in a row.
-    nulls: usize,
+    keys: Rare<Int32Type>,
     dictionary: Dictionary,
     /// Texts met lately, by address; kept alive here, so that an address means one text.
     recent: [Option<(Arc<str>, i32)>; RECENT],
@@ -75,7 +76,7 @@ const RECENT: usize = 16;
 impl Words {
     pub fn with_capacity(rows: usize) -> Words {
         Words {
-            keys: Int32Builder::with_capacity(rows),
+            keys: Rare::with_capacity(rows),
             ..Words::default()
         }
     }
@@ -86,14 +87,14 @@ impl Words {
             && Arc::ptr_eq(known, text)
         {
             let key = *key;
-            self.append(key);
+            self.keys.push(key);
             return;
         }
         let key = self.dictionary.key(text);
         if let Some(recent) = self.recent.get_mut(slot) {
             *recent = Some((Arc::clone(text), key));
         }
-        self.append(key);
+        self.keys.push(key);
     }
 
     pub fn push_name(&mut self, name: &'static str) {
@@ -102,24 +103,12 @@ impl Words {
             _ => self.dictionary.key(name),
         };
         self.recent_name = Some((name, key));
-        self.append(key);
+        self.keys.push(key);
     }
 
     pub fn push_str(&mut self, text: &str) {
         let key = self.dictionary.key(text);
-        self.append(key);
-    }
-
-    fn append(&mut self, key: i32) {
-        self.append_nulls();
-        self.keys.append_value(key);
-    }
-
-    fn append_nulls(&mut self) {
-        if self.nulls > 0 {
-            self.keys.append_nulls(self.nulls);
-            self.nulls = 0;
-        }
+        self.keys.push(key);
     }
 
     pub fn push_option(&mut self, text: Option<&Arc<str>>) {
@@ -130,20 +119,18 @@ impl Words {
     }
 
     pub fn push_nulls(&mut self, count: usize) {
-        self.nulls += count;
+        self.keys.push_nulls(count);
     }
 
     pub fn len(&self) -> usize {
-        self.keys.len() + self.nulls
+        self.keys.len()
     }
 
-    pub fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let mut words = std::mem::take(self);
-        words.append_nulls();
-        let values = Arc::new(words.dictionary.values());
-        Ok(Arc::new(DictionaryArray::try_new(
-            words.keys.finish(),
-            values,
-        )?))
+    pub fn finish(mut self) -> Result<ArrayRef, ArrowError> {
+        let Some(keys) = self.keys.finish_numbers() else {
+            return Ok(absent(&word(), self.keys.len()));
+        };
+        let values = Arc::new(self.dictionary.values());
+        Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
     }
 }
