@@ -17,7 +17,7 @@ use super::error::StoreError;
 use super::files;
 use super::manifest::{FORMAT, SegmentInfo};
 use super::schema::{SCHEMA, properties};
-use super::sort::{CHUNK_BYTES, CHUNK_ROWS, Place, Sorted};
+use super::sort::{CHUNK_BYTES, CHUNK_ROWS, Place, Sorted, cut};
 use crate::Timestamp;
 
 pub const FORMAT_KEY: &str = "rehearsal.format";
@@ -26,7 +26,7 @@ pub const BLOCKS_KEY: &str = "rehearsal.blocks";
 /// Rows of a block, a Parquet row group: what one damaged byte can cost.
 pub const BLOCK_ROWS: usize = 65_536;
 /// Bytes of their requests and responses: a block is in memory until it is whole.
-const BLOCK_BYTES: usize = 16 << 20;
+const BLOCK_BYTES: u64 = 16 << 20;
 
 /// One row group: as the footer lists it under [`BLOCKS_KEY`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub fn seal(
     };
     files::write_whole(dir, &name, |file, path| {
         let blocks = [late, timely].into_iter();
-        let blocks = blocks.flat_map(|rows| sorted.cut(rows, BLOCK_ROWS, BLOCK_BYTES));
+        let blocks = blocks.flat_map(|rows| cut(rows, BLOCK_ROWS, BLOCK_BYTES));
         let (bytes, checksum) =
             write_parquet(file, &sorted, blocks).map_err(StoreError::encode(path))?;
         info.bytes = bytes;
@@ -106,7 +106,7 @@ fn write_parquet<'a>(
         writer.inner_mut().begin();
         let offset = writer.inner().written;
         let mut absent = vec![true; SCHEMA.fields().len()];
-        for rows in sorted.cut(rows, CHUNK_ROWS, CHUNK_BYTES) {
+        for rows in cut(rows, CHUNK_ROWS, CHUNK_BYTES) {
             let batch = sorted.gather(rows)?;
             for (absent, column) in absent.iter_mut().zip(batch.columns()) {
                 *absent &= column.null_count() == column.len();

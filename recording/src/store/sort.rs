@@ -4,22 +4,20 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampNanosecondType, UInt32Type, UInt64Type};
-use arrow_array::{
-    Array, ArrayRef, BinaryArray, DictionaryArray, Int32Array, RecordBatch, new_null_array,
-};
+use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, Int32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::interleave::interleave;
 
 use super::decode::Decoder;
 use super::rows::Step;
-use super::schema::SCHEMA;
+use super::schema::{SCHEMA, absent};
 use super::words::Dictionary;
 use crate::Timestamp;
 
 /// Rows that are gathered at a time.
 pub const CHUNK_ROWS: usize = 8_192;
 /// Bytes of their requests and responses.
-pub const CHUNK_BYTES: usize = 2 << 20;
+pub const CHUNK_BYTES: u64 = 2 << 20;
 
 /// Batches of [`SCHEMA`], sorted by `(started_at, session, seq)`.
 #[derive(Debug)]
@@ -27,8 +25,6 @@ pub struct Sorted {
     columns: Vec<Column>,
     order: Vec<Place>,
     taken: usize,
-    /// The requests and the responses of each batch.
-    bodies: Vec<[BinaryArray; 2]>,
 }
 
 impl Sorted {
@@ -37,10 +33,6 @@ impl Sorted {
             columns: shared_dictionaries(batches)?,
             order: sorted(batches),
             taken: 0,
-            bodies: batches
-                .iter()
-                .map(|batch| ["request", "response"].map(|it| batch[it].as_binary().clone()))
-                .collect(),
         })
     }
 
@@ -55,41 +47,12 @@ impl Sorted {
 
     pub fn step(&mut self) -> Result<Step, String> {
         let rest = self.order.get(self.taken..).unwrap_or_default();
-        let Some(rows) = self.cut(rest, CHUNK_ROWS, CHUNK_BYTES).next() else {
+        let Some(rows) = cut(rest, CHUNK_ROWS, CHUNK_BYTES).next() else {
             return Ok(Step::End);
         };
         self.taken += rows.len();
         let batch = self.gather(rows).map_err(|error| error.to_string())?;
         Ok(Step::Batch(Box::new(Decoder::new(&batch)?)))
-    }
-
-    /// Runs of at most so many rows, and of so many bytes or a single row.
-    pub fn cut<'a>(
-        &self,
-        rows: &'a [Place],
-        most_rows: usize,
-        most_bytes: usize,
-    ) -> impl Iterator<Item = &'a [Place]> {
-        let mut rest = rows;
-        std::iter::from_fn(move || {
-            let mut bytes = 0;
-            let fitting = rest.iter().take(most_rows).take_while(|place| {
-                bytes += self.size(place);
-                bytes <= most_bytes
-            });
-            let fitting = fitting.count().max(1);
-            let (run, after) = rest.split_at_checked(fitting)?;
-            rest = after;
-            Some(run)
-        })
-    }
-
-    fn size(&self, place: &Place) -> usize {
-        let bodies = self.bodies.get(place.batch as usize).into_iter().flatten();
-        let lengths = bodies.map(|it| it.value_length(place.row as usize));
-        lengths
-            .map(|length| usize::try_from(length).unwrap_or(0))
-            .sum()
     }
 
     pub fn gather(&self, rows: &[Place]) -> Result<RecordBatch, ArrowError> {
@@ -103,7 +66,7 @@ impl Sorted {
             .zip(SCHEMA.fields())
             .map(|(column, field)| {
                 if column.is_absent() {
-                    return Ok(new_null_array(field.data_type(), rows.len()));
+                    return Ok(absent(field.data_type(), rows.len()));
                 }
                 let parts: Vec<&dyn Array> = column.parts.iter().map(AsRef::as_ref).collect();
                 let array = interleave(&parts, &indices)?;
@@ -119,41 +82,73 @@ impl Sorted {
     }
 }
 
-/// Where a row is, and its place in the order of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub started_at: Timestamp,
-    session: u64,
-    seq: u32,
     batch: u32,
     row: u32,
+    /// Of its request and its response.
+    bytes: u32,
+}
+
+/// Runs of at most so many rows, and of so many bytes or a single row.
+pub fn cut(rows: &[Place], most_rows: usize, most_bytes: u64) -> impl Iterator<Item = &[Place]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(most_rows).take_while(|place| {
+            bytes += u64::from(place.bytes);
+            bytes <= most_bytes
+        });
+        let fitting = fitting.count().max(1);
+        let (run, after) = rest.split_at_checked(fitting)?;
+        rest = after;
+        Some(run)
+    })
 }
 
 fn sorted(batches: &[RecordBatch]) -> Vec<Place> {
     let rows = batches.iter().map(RecordBatch::num_rows).sum();
     let mut order = Vec::with_capacity(rows);
-    for (number, batch) in (0..).zip(batches) {
-        let started_at = batch["started_at"].as_primitive::<TimestampNanosecondType>();
-        let session = batch["session"].as_primitive::<UInt64Type>();
-        let seq = batch["seq"].as_primitive::<UInt32Type>();
-        let keys = started_at
-            .values()
-            .iter()
-            .zip(session.values())
-            .zip(seq.values());
-        for (row, ((&started_at, &session), &seq)) in (0..).zip(keys) {
-            order.push(Place {
+    let mut keys = Vec::with_capacity(batches.len());
+    for (batch, columns) in (0..).zip(batches) {
+        let started_at = columns["started_at"].as_primitive::<TimestampNanosecondType>();
+        let [requests, responses] = ["request", "response"].map(|it| columns[it].as_binary());
+        let bodies = lengths(requests).zip(lengths(responses));
+        let places = (0..).zip(started_at.values()).zip(bodies);
+        order.extend(
+            places.map(|((row, &started_at), (request, response))| Place {
                 started_at: Timestamp(started_at),
-                session,
-                seq,
-                batch: number,
+                batch,
                 row,
-            });
-        }
+                bytes: request + response,
+            }),
+        );
+        let session = columns["session"].as_primitive::<UInt64Type>().values();
+        keys.push((
+            session,
+            columns["seq"].as_primitive::<UInt32Type>().values(),
+        ));
     }
     // Stable sorting is faster on what is nearly in order already.
-    order.sort();
+    order.sort_by_key(|place| place.started_at);
+    let key = |place: &Place| {
+        let (session, seq) = keys.get(place.batch as usize)?;
+        let row = place.row as usize;
+        Some((*session.get(row)?, *seq.get(row)?))
+    };
+    for same in order.chunk_by_mut(|a, b| a.started_at == b.started_at) {
+        if same.len() > 1 {
+            same.sort_by_key(key);
+        }
+    }
     order
+}
+
+/// 0 where there is none.
+fn lengths(column: &BinaryArray) -> impl Iterator<Item = u32> {
+    column.offsets().lengths().map(|len| len as u32)
 }
 
 /// A column of the segment: one array a batch.
@@ -190,11 +185,14 @@ fn shared_dictionaries(batches: &[RecordBatch]) -> Result<Vec<Column>, ArrowErro
                 .iter()
                 .map(|text| shared.key(text.unwrap_or_default()))
                 .collect();
+            let keys = part.keys();
+            if (0..).zip(&renumbered).all(|(old, new)| old == *new) {
+                return Ok(Arc::new(keys.clone()) as ArrayRef);
+            }
             let key = |&old: &i32| {
                 let old = usize::try_from(old).ok()?;
                 renumbered.get(old).copied()
             };
-            let keys = part.keys();
             let values = keys.values().iter().map(|old| key(old).unwrap_or_default());
             Int32Array::try_new(values.collect(), keys.nulls().cloned())
                 .map(|keys| Arc::new(keys) as ArrayRef)
