@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
+use arrow_array::{Array, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamEncoder;
 use arrow_ipc::{Message, MessageHeader, root_as_message};
+use arrow_schema::ArrowError;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::damage::Damage;
@@ -35,26 +36,51 @@ const MAX_METADATA: usize = 1 << 20;
 /// No writer makes a segment of more bytes.
 const MAX_SEGMENT: u64 = 1 << 30;
 
-/// What is written to the file at once, of pieces that are smaller.
-const WRITTEN_AT_ONCE: usize = 64 << 10;
+/// Columns of [`SCHEMA`], by a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Columns(u64);
 
-/// Writes each batch as it stands in memory.
+impl Columns {
+    /// Those that a row must have, and what others have a value in the batch.
+    fn needed(batch: &RecordBatch) -> Columns {
+        let columns = SCHEMA.fields().iter().zip(batch.columns());
+        let needed = columns.map(|(field, column)| {
+            u64::from(!field.is_nullable() || column.null_count() < column.len())
+        });
+        Columns((0..).zip(needed).fold(0, |all, (at, bit)| all | bit << at))
+    }
+
+    fn with(self, others: Columns) -> Columns {
+        Columns(self.0 | others.0)
+    }
+
+    fn indices(self) -> Vec<usize> {
+        (0..SCHEMA.fields().len())
+            .filter(|at| self.0 >> at & 1 == 1)
+            .collect()
+    }
+}
+
+/// Writes each batch as it stands in memory, but for columns that have no value in any.
 pub struct OpenWriter {
     path: PathBuf,
     file: File,
-    stream: StreamEncoder,
+    columns: Columns,
+    /// Begun by the first batch.
+    stream: Option<StreamEncoder>,
     written: u64,
 }
 
 impl OpenWriter {
-    pub fn create(dir: &Path, number: u32) -> Result<OpenWriter, StoreError> {
+    /// It will have those columns at least.
+    pub fn create(dir: &Path, number: u32, columns: Columns) -> Result<OpenWriter, StoreError> {
         let path = dir.join(files::open_name(number));
         let file = files::create_file(&path)?;
-        let stream = StreamEncoder::try_new(&SCHEMA).map_err(StoreError::encode(&path))?;
         Ok(OpenWriter {
             path,
             file,
-            stream,
+            columns,
+            stream: None,
             written: 0,
         })
     }
@@ -63,29 +89,57 @@ impl OpenWriter {
         &self.path
     }
 
+    pub fn columns(&self) -> Columns {
+        self.columns
+    }
+
+    /// Or must the batch go to the next segment, since this one lacks columns for it?
+    pub fn takes(&self, batch: &RecordBatch) -> bool {
+        let columns = self.columns.with(Columns::needed(batch));
+        self.stream.is_none() || columns == self.columns
+    }
+
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
-        let mut pieces = self
-            .stream
-            .encode(batch)
-            .map_err(StoreError::encode(&self.path))?;
+        self.columns = self.columns.with(Columns::needed(batch));
+        let mut pieces = self.encode(batch).map_err(StoreError::encode(&self.path))?;
         seal_batch(&mut pieces).ok_or_else(|| StoreError::Damaged {
             path: self.path.clone(),
             offset: None,
             reason: "the batch just encoded does not end in a record batch".to_owned(),
         })?;
-        let mut file = BufWriter::with_capacity(WRITTEN_AT_ONCE, &self.file);
-        for piece in &pieces {
-            file.write_all(piece)
-                .map_err(StoreError::io("write", &self.path))?;
-            self.written += piece.len() as u64;
-        }
-        file.flush().map_err(StoreError::io("write", &self.path))
+        write_all(&self.file, &pieces).map_err(StoreError::io("write", &self.path))?;
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        self.written += len as u64;
+        Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>, ArrowError> {
+        let batch = batch.project(&self.columns.indices())?;
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => StreamEncoder::try_new(batch.schema_ref())?,
+        };
+        self.stream.insert(stream).encode(&batch)
     }
 
     /// Length of the file.
     pub fn written(&self) -> u64 {
         self.written
     }
+}
+
+fn write_all(mut file: &File, pieces: &[Buffer]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut rest = slices.as_mut_slice();
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for OpenWriter {

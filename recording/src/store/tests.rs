@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arrow_ipc::reader::StreamReader;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
 
 use super::error::StoreError;
 use super::files::{open_name, sealed_name};
 use super::open::whole_batches;
+use super::schema::SCHEMA;
 use super::testing::{exchanges, plain};
 use super::{Recording, Writer, WriterOptions};
-use crate::{ContentKind, Exchange, Ledger, Manifest, Timestamp};
+use crate::{ContentKind, Exchange, Ledger, Manifest, Notes, Timestamp};
 
 pub fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
     WriterOptions {
@@ -114,7 +116,8 @@ proptest! {
     ) {
         prop_assume!(!rows.is_empty());
         let (_parent, dir) = open(&rows, 1);
-        change(&dir.join(open_name(0)), at, with);
+        let open = (0..).map(|number| dir.join(open_name(number))).find(|path| path.exists());
+        change(&open.unwrap(), at, with);
         prop_assert!(intact_or_told(&dir, rows));
     }
 
@@ -171,6 +174,24 @@ fn a_torn_open_segment_gives_its_whole_batches() {
         assert_eq!(read, rows[..2 * whole], "at {end}");
         assert_eq!(left_out.is_empty(), ends.contains(&end), "at {end}");
     }
+}
+
+#[test]
+fn a_row_with_one_more_column_begins_a_segment() {
+    let mut rows = plain_rows(6);
+    for row in &mut rows[3..] {
+        row.notes.add(Notes::OVERLAP);
+    }
+    let (_parent, dir) = open(&rows, 1);
+    assert_eq!(read(&dir), (rows, Vec::new()));
+    let columns = |number| {
+        let bytes = fs::read(dir.join(open_name(number))).unwrap();
+        let reader = StreamReader::try_new(bytes.as_slice(), None).unwrap();
+        let fields = reader.schema().fields().len();
+        (fields, reader.map(|batch| batch.unwrap().num_rows()).sum())
+    };
+    let required = SCHEMA.fields().iter().filter(|it| !it.is_nullable());
+    assert_eq!(columns(1), (required.count() + 1, 3_usize));
 }
 
 #[test]

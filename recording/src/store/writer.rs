@@ -11,7 +11,7 @@ use super::batch::{self, Batch};
 use super::error::StoreError;
 use super::files::{self, Access, Lock};
 use super::manifest::{FORMAT, Manifest, SegmentInfo};
-use super::open::{OpenSegment, OpenWriter};
+use super::open::{Columns, OpenSegment, OpenWriter};
 use super::priority;
 use super::seal::seal;
 use crate::{Exchange, Timestamp};
@@ -186,7 +186,7 @@ impl Writer {
         };
         write_manifest(dir, &manifest)?;
         Ok(Writer {
-            open: OpenWriter::create(dir, 0)?,
+            open: OpenWriter::create(dir, 0, Columns::default())?,
             dir: dir.to_owned(),
             manifest,
             options,
@@ -227,11 +227,16 @@ impl Writer {
         }
         self.check_room(batch.bytes())?;
         self.failed = true;
-        self.rows += batch.rows();
-        self.latest = self.latest.max(batch.latest());
+        let latest = batch.latest();
         let batch = batch
             .finish()
             .map_err(StoreError::encode(self.open.path()))?;
+        if !self.open.takes(&batch) {
+            self.rotate()?;
+        }
+        self.failed = true;
+        self.rows += batch.num_rows();
+        self.latest = self.latest.max(latest);
         self.open.write(&batch)?;
         self.batches.push(batch);
         self.failed = false;
@@ -358,7 +363,7 @@ impl Writer {
         }
         self.unsealed.push_back(full);
         self.number += 1;
-        self.open = OpenWriter::create(&self.dir, self.number)?;
+        self.open = OpenWriter::create(&self.dir, self.number, self.open.columns())?;
         self.rows = 0;
         self.horizon = self.latest;
         self.failed = false;
