@@ -1,12 +1,15 @@
 use std::io::{self, Read};
 
-const CHUNK: usize = 1 << 20;
+/// What is read at once stays in a processor's own cache until it is looked at.
+const CHUNK: usize = 256 << 10;
 
 /// Reads ahead, so that records are slices of one buffer.
 pub struct Buffer {
     input: Box<dyn Read + Send>,
+    /// What was read and not consumed lies from `start` to `end`; behind it is room.
     bytes: Vec<u8>,
     start: usize,
+    end: usize,
     /// Offset in the input of `start`.
     offset: u64,
     ended: bool,
@@ -19,6 +22,7 @@ impl Buffer {
             input,
             bytes: Vec::new(),
             start: 0,
+            end: 0,
             offset: 0,
             ended: false,
             torn: false,
@@ -31,24 +35,26 @@ impl Buffer {
 
     /// Sees to it that `len` bytes are there; false where the input ends before.
     pub fn fill(&mut self, len: usize) -> io::Result<bool> {
-        while self.bytes.len() - self.start < len {
+        while self.end - self.start < len {
             if self.ended {
                 return Ok(false);
             }
-            self.bytes.drain(..self.start);
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
             self.start = 0;
-            let had = self.bytes.len();
-            self.bytes.resize(had + CHUNK.max(len - had), 0);
-            let got = match self.bytes.get_mut(had..) {
-                Some(room) => read(&mut self.input, room),
-                None => Ok(0),
-            };
-            self.bytes.truncate(had + *got.as_ref().unwrap_or(&0));
-            match got {
+            if self.bytes.len() < len.max(CHUNK) {
+                self.bytes.resize(len.max(CHUNK), 0);
+            }
+            let room = self.bytes.get_mut(self.end..).unwrap_or_default();
+            match read(&mut self.input, room) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     (self.ended, self.torn) = (true, true);
                 }
-                got => self.ended = got? == 0,
+                got => {
+                    let got = got?;
+                    self.end += got;
+                    self.ended = got == 0;
+                }
             }
         }
         Ok(true)
@@ -61,11 +67,11 @@ impl Buffer {
 
     /// What is there, from here on.
     pub fn ahead(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
     pub fn consume(&mut self, len: usize) {
-        let len = len.min(self.bytes.len() - self.start);
+        let len = len.min(self.end - self.start);
         self.start += len;
         self.offset += len as u64;
     }
