@@ -160,14 +160,17 @@ impl Connection {
         }
     }
 
-    /// A direction's [`Direction::hole`].
+    /// A direction's [`Direction::hole`], no further than to where the other end had received what was
+    /// in it when it sent what waits: that comes in between.
     fn hole(&self, side: Side) -> Option<(i64, bool)> {
         let (direction, other) = match side {
             Side::Client => (&self.client, &self.server),
             Side::Server => (&self.server, &self.client),
         };
         let front = other.assembler.as_ref().and_then(Assembler::front);
-        direction.hole(front.is_some_and(|held| held.after > direction.next()))
+        let needed = front.filter(|held| held.after > direction.next());
+        let (end, proven) = direction.hole(needed.is_some())?;
+        Some((needed.map_or(end, |held| held.after.min(end)), proven))
     }
 
     /// Bytes that are held.
@@ -391,7 +394,12 @@ impl Connection {
             (true, true) => REORDER_WAIT,
             (false, _) => HOLE_PATIENCE,
         };
-        (over_cap || at - since >= wait) && self.skip(side, at, out)
+        let given_up = (over_cap || at - since >= wait) && self.skip(side, at, out);
+        if given_up && self.hole(side).is_some() {
+            // The rest of it has waited as long.
+            self.directions(side).0.hole_since = Some(since);
+        }
+        given_up
     }
 
     fn skip(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {

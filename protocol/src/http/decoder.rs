@@ -4,14 +4,24 @@
 //! client   Between -> Head -> Body -> Between          server   Between -> Reply -> Between
 //!                       |       '---> Held (CONNECT,                |         |
 //!                       |                  Upgrade: until answered) |         '-> opaque (101, tunnel)
-//!                       '-> Dead (framing lost)                      '-> opaque (framing lost)
-//!          any --gap--> Seeking --> Head                any --gap--> Seeking --> Reply
+//!                       '-> Dead (framing lost)                     '-> opaque (framing lost)
+//!          any --gap--> Seeking --> Head                any --gap--> Seeking --> Reply, Stray
+//!
+//! pairing  Sure --gap that may hold whole messages--> Lost --quiet point--> Found
+//!                                                      ^                      |
+//!                                                      '--such a gap, or what-'
+//!                                                         can't be
 //! ```
 //!
 //! Responses pair with requests in their order. Where a gap may have swallowed whole messages, order
-//! tells nothing: then a response belongs to the newest request, since a client that does not
-//! pipeline sends a request only when the one before is answered. Of a client that does pipeline,
-//! nothing is certain any more and the rest of the session is left.
+//! tells nothing: requests that were asked before lost ones are still answered first, but of what
+//! comes after, nothing is paired until a request begins when nothing else can be under way. That is
+//! when something of the server came before it, since a client that does not pipeline waits for its
+//! answer; or, of a client that was seen to pipeline, when both sides were silent for long.
+//!
+//! Found rests on that, so what contradicts it (a request before the answer, an answer too many, bytes
+//! that are no message) loses it again. Framing lost while pairing is Sure is no gap's fault, and ends
+//! the reading.
 
 mod answering;
 mod asking;
@@ -30,6 +40,7 @@ use crate::{Decoder, Limits, Opening, Side};
 
 const NOT_HTTP: &str = "not HTTP";
 const REQUEST_INCOMPLETE: &str = "request incomplete";
+const PAIRING_LOST: &str = "pairing lost in a gap";
 
 #[derive(Debug)]
 pub struct HttpDecoder {
@@ -44,10 +55,25 @@ pub struct HttpDecoder {
     under_way: VecDeque<UnderWay>,
     /// Of the requests under way.
     request_bytes: usize,
+    pairing: Pairing,
+    /// The client was seen to ask before it was answered.
     pipelines: bool,
-    /// A gap may have swallowed requests, or responses, that nobody knows of.
-    requests_lost: bool,
-    responses_lost: bool,
+    /// Something came of the server, or was lost, since the client last asked or a gap was in what it
+    /// said.
+    heard: bool,
+    /// When the last bytes came, or were lost.
+    last_at: Timestamp,
+}
+
+/// Is it known whose response a response is?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pairing {
+    /// It always was.
+    Sure,
+    /// It is again. `waits`: as long as the client does not pipeline.
+    Found { waits: bool },
+    /// It is of the requests that are under way and not doomed. Why it is not of others.
+    Lost(&'static str),
 }
 
 #[derive(Debug)]
@@ -68,7 +94,7 @@ enum Client {
 enum Server {
     Between,
     Reply(Reply),
-    /// Nobody asked. Its method being unknown, its end is only where no request was lost.
+    /// Nobody asked, or nobody knows who. Then its method is unknown too, and with it its end.
     Stray(Reply),
     Seeking(Seek),
 }
@@ -82,11 +108,13 @@ struct UnderWay {
     /// Nothing of the request follows.
     whole: bool,
     answered: bool,
+    /// Why no response can be known to be its own.
+    doomed: Option<&'static str>,
 }
 
 impl HttpDecoder {
     pub fn new(opening: Opening, limits: Limits) -> HttpDecoder {
-        let mid_stream = opening.mid_stream;
+        let (mid_stream, last_at) = (opening.mid_stream, opening.at);
         HttpDecoder {
             opening,
             limits,
@@ -103,9 +131,31 @@ impl HttpDecoder {
             },
             under_way: VecDeque::new(),
             request_bytes: 0,
+            pairing: match mid_stream {
+                true => Pairing::Lost("request before capture"),
+                false => Pairing::Sure,
+            },
             pipelines: false,
-            requests_lost: mid_stream,
-            responses_lost: mid_stream,
+            heard: true,
+            last_at,
+        }
+    }
+
+    /// Gives what is complete, or as complete as it gets.
+    fn give_settled(&mut self, out: &mut Vec<Exchange>) {
+        while let Some(oldest) = self.under_way.front()
+            && oldest.whole
+        {
+            match (oldest.answered, oldest.doomed) {
+                (true, _) => self.give_oldest(out),
+                (false, Some(reason)) => self.lose_response(reason, out),
+                (false, None) => break,
+            }
+        }
+        if let Client::Dead(fault) = self.client
+            && self.under_way.is_empty()
+        {
+            self.leave(fault, out);
         }
     }
 
@@ -153,8 +203,12 @@ impl Decoder for HttpDecoder {
                     self.client_bytes(bytes, at, out);
                 }
             }
-            Side::Server => self.server_bytes(bytes, at, out),
+            Side::Server => {
+                self.heard = true;
+                self.server_bytes(bytes, at, out);
+            }
         }
+        self.last_at = at;
     }
 
     fn gap(&mut self, from: Side, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
@@ -163,8 +217,12 @@ impl Decoder for HttpDecoder {
         }
         match from {
             Side::Client => self.client_gap(len, at, out),
-            Side::Server => self.server_gap(len, at, out),
+            Side::Server => {
+                self.heard = true;
+                self.server_gap(len, at, out);
+            }
         }
+        self.last_at = at;
     }
 
     fn close(&mut self, reason: &'static str, at: Timestamp, out: &mut Vec<Exchange>) {
@@ -174,10 +232,7 @@ impl Decoder for HttpDecoder {
         self.close_server(reason, out);
         if let Client::Head { buffer, at: began } = &mut self.client {
             let (head, began) = (std::mem::take(buffer), *began);
-            let mut cut = UnderWay::new(Asked::Other, began);
-            cut.exchange.reason = Some(REQUEST_INCOMPLETE.into());
-            cut.exchange.notes.add(Notes::REQUEST_GAP);
-            self.push_request(cut, head.bytes(), at, out);
+            self.push_cut(head.bytes(), began, at, out);
         }
         let never_http = self.under_way.iter().all(|request| {
             let known = request.exchange.request.statement.is_some();
@@ -192,10 +247,10 @@ impl Decoder for HttpDecoder {
                 oldest.exchange.reason = Some(REQUEST_INCOMPLETE.into());
                 oldest.exchange.notes.add(Notes::REQUEST_GAP);
             }
-            match oldest.answered {
-                true => self.give_oldest(out),
-                false if self.responses_lost => self.lose_response(out),
-                false => self.leave_oldest(reason, out),
+            match (oldest.answered, oldest.doomed) {
+                (true, _) => self.give_oldest(out),
+                (false, Some(reason)) => self.lose_response(reason, out),
+                (false, None) => self.leave_oldest(reason, out),
             }
         }
         if self.seq == 0 {
@@ -242,6 +297,7 @@ impl UnderWay {
             tunnel: None,
             whole: false,
             answered: false,
+            doomed: None,
         }
     }
 }

@@ -7,6 +7,9 @@ use super::body::{Asked, Body, Skip};
 use super::head::{Fault, HeadBuffer, ResponseHead};
 use super::message::{Message, codings, is_interim};
 
+/// What comes is no response.
+pub const NO_STATUS_LINE: Fault = "no status line";
+
 pub struct Reply {
     asked: Asked,
     cap: usize,
@@ -69,7 +72,7 @@ impl Reply {
                 }
                 let (used, whole) = buffer.fill(bytes)?;
                 if !begins_like(buffer.bytes(), b"HTTP/1.") {
-                    return Err("no status line");
+                    return Err(NO_STATUS_LINE);
                 }
                 let head = whole.then(|| ResponseHead::parse(buffer.bytes()));
                 self.keep(bytes, used, at);

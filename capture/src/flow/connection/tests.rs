@@ -101,6 +101,34 @@ fn segment(sent: &Sent) -> (Segment, Vec<u8>) {
     (segment, payload)
 }
 
+/// Two answers are lost, and what was said in between is not: it comes in between.
+#[test]
+fn a_gap_ends_where_the_other_end_went_on() {
+    let mut connection = Connection::default();
+    connection.client.begin(BASE[0]);
+    connection.server.begin(BASE[1]);
+    connection.client.seen = true;
+    connection.server.seen = true;
+    let mut recorder = Recorder::default();
+    for (millis, start, after) in [(0, 0, 0), (10, 10, 50), (20, 20, 90), (110, 30, 90)] {
+        let (segment, payload) = segment(&Sent {
+            side: 0,
+            start,
+            len: 10,
+            after,
+        });
+        let at = Timestamp(millis * 1_000_000);
+        connection.segment(Side::Client, &segment, &payload, at, &mut recorder);
+    }
+    let came: Vec<_> = recorder
+        .out
+        .iter()
+        .map(|(side, at, _)| (*side, *at))
+        .collect();
+    let expected = [(0, 0), (1, 0), (0, 10), (1, 50), (0, 20), (0, 30)];
+    assert_eq!(came, expected);
+}
+
 proptest! {
     /// Segments that are lost, repeated and out of order: each captured byte comes once and in
     /// its place, gaps are exactly what no segment had, and nothing comes before what its sender

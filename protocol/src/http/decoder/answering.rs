@@ -2,15 +2,16 @@
 
 use recording::{Exchange, Notes, Status, Timestamp};
 
-use super::{Client, HttpDecoder, NOT_HTTP, REQUEST_INCOMPLETE, Server, UnderWay};
+use super::{
+    Client, HttpDecoder, NOT_HTTP, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE, Server, UnderWay,
+};
 use crate::Side;
 use crate::http::body::{Asked, Skip};
 use crate::http::head::Fault;
-use crate::http::reply::{Progress, Reply};
+use crate::http::reply::{NO_STATUS_LINE, Progress, Reply};
 use crate::http::seek::Seek;
 
 const RESPONSE_LOST: &str = "response lost in a gap";
-const REQUEST_LOST: &str = "request lost in a gap";
 
 impl HttpDecoder {
     fn server_step(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) -> usize {
@@ -33,7 +34,7 @@ impl HttpDecoder {
                 }
                 Ok((used, _)) => used,
                 Err(fault) => {
-                    self.bad_response(fault, out);
+                    self.bad_response(fault, at, out);
                     bytes.len()
                 }
             },
@@ -42,14 +43,14 @@ impl HttpDecoder {
                     self.end_stray(out);
                     used
                 }
-                Ok((_, _)) if self.requests_lost && reply.head().is_some() => {
+                Ok((_, _)) if reply.head().is_some() && self.is_lost() => {
                     self.end_stray(out);
                     self.server = Server::Seeking(Seek::default());
                     bytes.len()
                 }
                 Ok((used, _)) => used,
                 Err(fault) => {
-                    self.bad_response(fault, out);
+                    self.bad_response(fault, at, out);
                     bytes.len()
                 }
             },
@@ -64,9 +65,14 @@ impl HttpDecoder {
         }
     }
 
+    fn is_lost(&self) -> bool {
+        matches!(self.pairing, Pairing::Lost(_))
+    }
+
     /// A response begins: whose is it?
     fn expect_response(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
         if self.under_way.is_empty()
+            && !self.is_lost()
             && let Client::Head { buffer, at: began } = &mut self.client
         {
             let (head, began) = (std::mem::take(buffer), *began);
@@ -75,25 +81,45 @@ impl HttpDecoder {
                 cut.exchange.notes.add(Notes::REQUEST_GAP);
             }
         }
-        let uncertain = self.requests_lost || self.responses_lost;
-        if uncertain && !self.under_way.is_empty() {
-            let asked_on = self.under_way.len() > 1;
-            if asked_on && (self.pipelines || !self.responses_lost) {
-                return self.leave("pairing lost in a gap", out);
-            }
-            while self.under_way.len() > 1 {
-                self.lose_response(out);
-            }
-            self.requests_lost = false;
-            self.responses_lost = false;
-        }
-        self.pipelines |= self.under_way.len() > 1;
         self.server = match self.under_way.front() {
-            Some(oldest) if !oldest.answered => {
+            Some(oldest) if !oldest.answered && oldest.doomed.is_none() => {
                 Server::Reply(Reply::new(oldest.asked, self.limits.body))
             }
-            _ => Server::Stray(Reply::new(Asked::Other, self.limits.body)),
+            _ => {
+                // A client that waits has one response a request.
+                if self.pairing == (Pairing::Found { waits: true }) {
+                    self.pipelines = true;
+                    self.lose_pairing(PAIRING_LOST);
+                }
+                Server::Stray(Reply::new(Asked::Other, self.limits.body))
+            }
         };
+    }
+
+    /// From here on it is not known whose response a response is. Those of requests under way are not
+    /// meant: see [`HttpDecoder::doom`].
+    pub(super) fn lose_pairing(&mut self, reason: &'static str) {
+        if !self.is_lost() {
+            self.pairing = Pairing::Lost(reason);
+        }
+    }
+
+    /// No response is known to be of a request under way.
+    pub(super) fn doom(&mut self, reason: &'static str, at: Timestamp, out: &mut Vec<Exchange>) {
+        for request in &mut self.under_way {
+            request.doomed.get_or_insert(reason);
+        }
+        if let Server::Reply(_) = self.server
+            && let Some(reply) = self.take_reply()
+        {
+            self.server = Server::Stray(reply);
+        }
+        self.give_settled(out);
+        if let Client::Held(held) = &mut self.client {
+            let held = std::mem::take(held);
+            self.client = Client::Seeking(Seek::default());
+            self.client_bytes(&held, at, out);
+        }
     }
 
     fn take_reply(&mut self) -> Option<Reply> {
@@ -120,15 +146,9 @@ impl HttpDecoder {
             Asked::Connect => (200..300).contains(&status),
             _ => status == 101,
         };
-        if oldest.whole {
-            self.give_oldest(out);
-        }
+        self.give_settled(out);
         if opened {
             self.leave(tunnel.unwrap_or("upgrade"), out);
-        } else if let Client::Dead(fault) = self.client
-            && self.under_way.is_empty()
-        {
-            self.leave(fault, out);
         } else if tunnel.is_some()
             && let Client::Held(held) = &mut self.client
         {
@@ -160,7 +180,24 @@ impl HttpDecoder {
         exchange.response = Some(response);
     }
 
-    /// The oldest request under way gets no complete response. What there is of one stays with it.
+    /// The oldest request under way gets no more of its response.
+    fn cut_response(
+        &mut self,
+        reply: Reply,
+        note: Notes,
+        reason: &'static str,
+        out: &mut Vec<Exchange>,
+    ) {
+        self.answer_oldest(reply);
+        if let Some(oldest) = self.under_way.front_mut() {
+            oldest.exchange.status = Status::Unanswered;
+            oldest.exchange.reason.get_or_insert_with(|| reason.into());
+            oldest.exchange.notes.add(note);
+        }
+        self.give_settled(out);
+    }
+
+    /// The oldest request under way gets no response.
     pub(super) fn leave_oldest(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {
         if let Some(oldest) = self.under_way.front_mut() {
             oldest.exchange.reason.get_or_insert_with(|| reason.into());
@@ -169,14 +206,14 @@ impl HttpDecoder {
         self.give_oldest(out);
     }
 
-    pub(super) fn lose_response(&mut self, out: &mut Vec<Exchange>) {
+    pub(super) fn lose_response(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {
         if let Some(oldest) = self.under_way.front_mut() {
             oldest.exchange.notes.add(Notes::RESPONSE_GAP);
         }
-        self.leave_oldest(RESPONSE_LOST, out);
+        self.leave_oldest(reason, out);
     }
 
-    fn end_stray(&mut self, out: &mut Vec<Exchange>) {
+    pub(super) fn end_stray(&mut self, out: &mut Vec<Exchange>) {
         let Some(reply) = self.take_reply() else {
             return;
         };
@@ -184,31 +221,31 @@ impl HttpDecoder {
         let mut exchange = UnderWay::new(Asked::Other, response.first_byte_at).exchange;
         exchange.status = status;
         exchange.notes.add(Notes::REQUEST_GAP);
-        let reason = match (self.requests_lost, self.opening.mid_stream) {
-            (true, true) => "request before capture",
-            (true, false) => REQUEST_LOST,
-            (false, _) => "response without request",
+        let reason = match self.pairing {
+            Pairing::Lost(reason) => reason,
+            Pairing::Sure | Pairing::Found { .. } => "response without request",
         };
         exchange.reason = Some(reason.into());
         exchange.response = Some(response);
         self.give(exchange, out);
     }
 
-    fn bad_response(&mut self, fault: Fault, out: &mut Vec<Exchange>) {
-        if self.seq == 0 && fault == "no status line" {
+    fn bad_response(&mut self, fault: Fault, at: Timestamp, out: &mut Vec<Exchange>) {
+        let sure = self.pairing == Pairing::Sure;
+        if sure && self.seq == 0 && fault == NO_STATUS_LINE {
             self.rejected = Some(NOT_HTTP);
             return;
         }
         if let Server::Reply(_) = self.server
             && let Some(reply) = self.take_reply()
+            && (sure || fault != NO_STATUS_LINE)
         {
-            self.answer_oldest(reply);
-            if let Some(oldest) = self.under_way.front_mut() {
-                oldest.exchange.notes.add(Notes::VIOLATION);
-            }
-            self.leave_oldest(fault, out);
+            self.cut_response(reply, Notes::VIOLATION, fault, out);
         }
-        self.leave(fault, out);
+        if sure {
+            return self.leave(fault, out);
+        }
+        self.lose_responses(PAIRING_LOST, at, out);
     }
 
     /// Gives up: nothing that follows is read.
@@ -225,24 +262,33 @@ impl HttpDecoder {
     pub(super) fn server_gap(&mut self, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
         let skip = match &mut self.server {
             Server::Reply(reply) | Server::Stray(reply) => reply.skip(len, at),
-            Server::Between | Server::Seeking(_) => Skip::Beyond(len.max(1)),
+            Server::Between | Server::Seeking(_) => Skip::Lost,
         };
+        let mut hit = PAIRING_LOST;
         match (&self.server, skip) {
             (_, Skip::Within) => return,
             (Server::Reply(_), Skip::Beyond(_)) => self.end_response(at, out),
             (Server::Stray(_), _) => self.end_stray(out),
             (Server::Reply(_), Skip::Lost) => {
                 if let Some(reply) = self.take_reply() {
-                    self.answer_oldest(reply);
-                    self.lose_response(out);
+                    self.cut_response(reply, Notes::RESPONSE_GAP, RESPONSE_LOST, out);
                 }
             }
-            (Server::Between | Server::Seeking(_), _) => {}
+            (Server::Between | Server::Seeking(_), _) => hit = RESPONSE_LOST,
         }
         if skip != Skip::Beyond(0) {
-            self.responses_lost = true;
-            self.server = Server::Seeking(Seek::default());
+            self.lose_responses(hit, at, out);
         }
+    }
+
+    /// Whole responses may be lost. `hit` is what became of the oldest request's.
+    fn lose_responses(&mut self, hit: &'static str, at: Timestamp, out: &mut Vec<Exchange>) {
+        self.lose_pairing(PAIRING_LOST);
+        if let Some(oldest) = self.under_way.front_mut() {
+            oldest.doomed.get_or_insert(hit);
+        }
+        self.server = Server::Seeking(Seek::default());
+        self.doom(PAIRING_LOST, at, out);
     }
 
     pub(super) fn close_server(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {

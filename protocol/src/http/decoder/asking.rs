@@ -1,10 +1,11 @@
 //! The client's side of a decoder.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use recording::{Exchange, Notes, Timestamp};
 
-use super::{Client, HttpDecoder, REQUEST_INCOMPLETE, UnderWay};
+use super::{Client, HttpDecoder, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE, Server, UnderWay};
 use crate::Side;
 use crate::http::body::{Asked, Body, Skip};
 use crate::http::head::{Fault, HeadBuffer, MAX_HEAD, RequestHead};
@@ -17,6 +18,11 @@ const MAX_UNDER_WAY: usize = 1024;
 
 /// Of a body, before any of it came.
 const MAX_RESERVED: usize = 128 << 10;
+
+/// After a silence that long, a client that pipelines has no answer to wait for.
+const QUIET: Duration = Duration::from_secs(5);
+
+const REQUEST_LOST: &str = "request lost in a gap";
 
 impl HttpDecoder {
     /// Takes some of the client's bytes and says how many.
@@ -55,7 +61,7 @@ impl HttpDecoder {
                     Ok((used, true)) => {
                         let head = std::mem::take(buffer);
                         self.begin_request(head.bytes(), began, at, out);
-                        used
+                        self.unless_lost(used, bytes)
                     }
                     Err(fault) => {
                         let head = std::mem::take(buffer);
@@ -73,8 +79,16 @@ impl HttpDecoder {
                     Ok(_) => {}
                     Err(fault) => self.lose_client(fault, out),
                 }
-                used
+                self.unless_lost(used, bytes)
             }
+        }
+    }
+
+    /// Bytes that were `used`: all, where it is not known what the others are.
+    fn unless_lost(&self, used: usize, bytes: &[u8]) -> usize {
+        match self.client {
+            Client::Seeking(_) => bytes.len(),
+            _ => used,
         }
     }
 
@@ -87,19 +101,34 @@ impl HttpDecoder {
     }
 
     fn expect_request(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
-        let last = self.under_way.back();
-        if last.is_some_and(|last| last.exchange.request.last_byte_at == at) {
-            self.pipelines = true;
-        }
-        if self.responses_lost && !self.pipelines {
-            while self.under_way.front().is_some_and(|oldest| oldest.whole) {
-                self.lose_response(out);
+        let early = !self.under_way.is_empty();
+        let answering = matches!(self.server, Server::Reply(_));
+        self.pipelines |= early && (answering || self.pairing == Pairing::Sure);
+        match self.pairing {
+            Pairing::Found { waits: true } if early => {
+                self.lose_pairing(PAIRING_LOST);
+                self.doom(PAIRING_LOST, at, out);
             }
+            Pairing::Lost(_) if !early => self.find_pairing(at, out),
+            _ => {}
         }
+        self.heard = false;
         self.client = Client::Head {
             buffer: HeadBuffer::default(),
             at,
         };
+    }
+
+    /// A request begins where no other is known to be under way: can one be that is not known?
+    fn find_pairing(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        let quiet = at - self.last_at >= QUIET;
+        let waited = self.heard && !self.pipelines;
+        if quiet || waited {
+            // What was taken for the beginning of a response was none.
+            self.end_stray(out);
+            self.server = Server::Between;
+            self.pairing = Pairing::Found { waits: !quiet };
+        }
     }
 
     fn begin_request(
@@ -172,11 +201,14 @@ impl HttpDecoder {
 
     pub(super) fn push_request(
         &mut self,
-        under_way: UnderWay,
+        mut under_way: UnderWay,
         head: &[u8],
         at: Timestamp,
         out: &mut Vec<Exchange>,
     ) {
+        if let Pairing::Lost(_) = self.pairing {
+            under_way.doomed = Some(PAIRING_LOST);
+        }
         self.under_way.push_back(under_way);
         let mut head = head.to_vec();
         if secrets::blank(&mut head)
@@ -210,11 +242,11 @@ impl HttpDecoder {
     }
 
     fn end_request(&mut self, out: &mut Vec<Exchange>) {
-        let tunnel = self
+        let waits = self
             .under_way
             .back()
-            .is_some_and(|newest| newest.tunnel.is_some());
-        self.client = if tunnel {
+            .is_some_and(|newest| newest.tunnel.is_some() && newest.doomed.is_none());
+        self.client = if waits {
             Client::Held(Vec::new())
         } else {
             Client::Between
@@ -226,26 +258,26 @@ impl HttpDecoder {
         if let Some(newest) = self.under_way.back_mut() {
             newest.whole = true;
         }
-        if self
-            .under_way
-            .front()
-            .is_some_and(|oldest| oldest.whole && oldest.answered)
-        {
-            self.give_oldest(out);
-        }
+        self.give_settled(out);
     }
 
     /// What the client says from here on can't be told apart.
     fn lose_client(&mut self, fault: Fault, out: &mut Vec<Exchange>) {
-        self.client = Client::Dead(fault);
         if let Some(newest) = self.under_way.back_mut() {
             newest.exchange.reason = Some(fault.into());
             newest.exchange.notes.add(Notes::VIOLATION);
         }
-        self.request_is_whole(out);
-        if self.under_way.is_empty() {
-            self.leave(fault, out);
+        if self.pairing == Pairing::Sure {
+            self.client = Client::Dead(fault);
+        } else {
+            // Perhaps it was no request at all.
+            if let Some(newest) = self.under_way.back_mut() {
+                newest.doomed = Some(PAIRING_LOST);
+            }
+            self.client = Client::Seeking(Seek::default());
+            self.lose_pairing(REQUEST_LOST);
         }
+        self.request_is_whole(out);
     }
 
     pub(super) fn client_gap(&mut self, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
@@ -254,15 +286,11 @@ impl HttpDecoder {
             Client::Body(body) => body.skip(len),
             Client::Head { buffer, at: began } => {
                 let (head, began) = (std::mem::take(buffer), *began);
-                let mut cut = UnderWay::new(Asked::Other, began);
-                cut.exchange.reason = Some(REQUEST_INCOMPLETE.into());
-                self.push_request(cut, head.bytes(), at, out);
+                self.push_cut(head.bytes(), began, at, out);
                 Skip::Lost
             }
             Client::Between | Client::Held(_) | Client::Seeking(_) => {
-                self.requests_lost = true;
-                self.client = Client::Seeking(Seek::default());
-                return;
+                return self.lose_requests(at, out);
             }
         };
         if let Some(newest) = self.under_way.back_mut() {
@@ -281,11 +309,43 @@ impl HttpDecoder {
             Skip::Within => {}
             Skip::Beyond(0) => self.end_request(out),
             Skip::Beyond(_) | Skip::Lost => {
-                self.requests_lost = true;
-                self.client = Client::Seeking(Seek::default());
                 self.request_is_whole(out);
+                self.lose_requests(at, out);
             }
         }
+    }
+
+    /// A request of which only the beginning is known.
+    pub(super) fn push_cut(
+        &mut self,
+        head: &[u8],
+        began: Timestamp,
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) {
+        let mut words = head.split(|byte| *byte == b' ');
+        let method = std::str::from_utf8(words.next().unwrap_or_default());
+        let asked = Asked::of(method.unwrap_or_default());
+        let mut cut = UnderWay::new(asked, began);
+        cut.exchange.reason = Some(REQUEST_INCOMPLETE.into());
+        cut.exchange.notes.add(Notes::REQUEST_GAP);
+        if words.next().is_none() {
+            // Without its method, nobody knows where its response ends.
+            cut.doomed = Some(PAIRING_LOST);
+        }
+        self.push_request(cut, head, at, out);
+    }
+
+    /// Whole requests may be lost. Those before them are still answered first, unless the response
+    /// to the first one that was found after another gap was lost in that one.
+    fn lose_requests(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        self.heard = false;
+        self.client = Client::Seeking(Seek::default());
+        let unanswered = matches!(self.server, Server::Between);
+        if unanswered && self.pairing == (Pairing::Found { waits: true }) {
+            self.doom(PAIRING_LOST, at, out);
+        }
+        self.lose_pairing(REQUEST_LOST);
     }
 }
 

@@ -1,3 +1,6 @@
+mod framing;
+mod gaps;
+
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
@@ -28,8 +31,10 @@ fn opening(mid_stream: bool) -> Opening {
 enum Piece<'a> {
     Data(Side, &'a [u8]),
     Gap(Side, u64),
+    /// Nanoseconds.
+    Silence(i64),
 }
-use Piece::{Data, Gap};
+use Piece::{Data, Gap, Silence};
 
 fn client(text: &str) -> Piece<'_> {
     Data(Client, text.as_bytes())
@@ -51,6 +56,7 @@ fn decode_with(
         match piece {
             Data(side, bytes) => decoder.data(*side, bytes, at, &mut out),
             Gap(side, len) => decoder.gap(*side, *len, at, &mut out),
+            Silence(ns) => at.0 += ns,
         }
         at.0 += 1;
     }
@@ -184,288 +190,6 @@ fn a_conversation_is_the_same_wherever_it_is_split() {
             "answered at {split}"
         );
     }
-}
-
-#[test]
-fn ambiguous_framing_is_named_and_ends_the_session() {
-    for (fields, name) in [
-        (
-            "Content-Length: 1\r\nContent-Length: 2\r\n",
-            "differing content-lengths",
-        ),
-        ("Content-Length: -1\r\n", "invalid content-length"),
-        (
-            "Content-Length: 18446744073709551615\r\n",
-            "content-length overflow",
-        ),
-        (
-            "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
-            "content-length with transfer-encoding",
-        ),
-        (
-            "Transfer-Encoding: chunked, identity\r\n",
-            "chunked is not the last transfer coding",
-        ),
-        (
-            "Transfer-Encoding:\r\n chunked\r\n",
-            "folded content-length or transfer-encoding",
-        ),
-        (
-            "Content-Length:\r\n 5\r\n",
-            "folded content-length or transfer-encoding",
-        ),
-        ("Content-Length : 5\r\n", "white space before a colon"),
-    ] {
-        let text = format!("POST / HTTP/1.1\r\n{fields}\r\n0\r\n\r\nGET /hidden HTTP/1.1\r\n\r\n");
-        let (decoder, rows) = decode(&[client(&text), server(OK), client(GET), server(OK)]);
-        assert_eq!(told(&rows).len(), 1, "{fields}");
-        assert!(
-            told(&rows)
-                .first()
-                .unwrap()
-                .ends_with(&format!("ok 200 {name}")),
-            "{rows:?}"
-        );
-        assert!(rows.get(1).unwrap().notes.contains(Notes::VIOLATION));
-        assert_eq!(decoder.opaque(), Some(name));
-    }
-    let chunk = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\nGET";
-    let (decoder, rows) = decode(&[client(chunk)]);
-    assert_eq!(told(&rows), ["POST unanswered - chunk size overflow"]);
-    assert_eq!(decoder.opaque(), None);
-}
-
-#[test]
-fn what_is_odd_but_certain_is_flagged_and_read_on() {
-    let odd = "POST / HTTP/1.1\r\nContent-Length: 003\r\n\r\nabcGET / HTTP/1.1\nA: b\n\n";
-    let (_, rows) = decode(&[client(odd), server(OK), server(OK)]);
-    assert_eq!(
-        told(&rows),
-        [
-            "POST ok 200 content-length with leading zeros",
-            "GET ok 200 line without CR"
-        ]
-    );
-    let violations = rows.iter().map(|row| row.notes.contains(Notes::VIOLATION));
-    let violations: Vec<bool> = violations.collect();
-    assert_eq!(violations, [false, true, false, false]);
-}
-
-#[test]
-fn a_bad_response_ends_the_session() {
-    let bad = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab";
-    let (decoder, rows) = decode(&[
-        client(GET),
-        server(OK),
-        client(GET),
-        server(bad),
-        client(GET),
-    ]);
-    assert_eq!(
-        told(&rows),
-        ["GET ok 200 -", "GET unanswered - differing content-lengths"]
-    );
-    assert!(rows.get(2).unwrap().notes.contains(Notes::VIOLATION));
-    assert_eq!(decoder.opaque(), Some("differing content-lengths"));
-}
-
-#[test]
-fn a_lost_response_leaves_the_others_paired() {
-    let no = "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
-    let lost = [
-        client(GET),
-        server(OK),
-        client(GET),
-        Gap(Server, 42),
-        client(GET),
-        server(no),
-        client(GET),
-        server(OK),
-    ];
-    let (_, rows) = decode(&lost);
-    let expected = [
-        "GET ok 200 -",
-        "GET unanswered - response lost in a gap",
-        "GET error 404 -",
-        "GET ok 200 -",
-    ];
-    assert_eq!(told(&rows), expected);
-    assert!(rows.get(2).unwrap().notes.contains(Notes::RESPONSE_GAP));
-    // The gap may be told late, and its end may be the rest of the lost response.
-    let late = [
-        client(GET),
-        server(OK),
-        client(GET),
-        client(GET),
-        Gap(Server, 42),
-        server("end"),
-        server(no),
-        client(GET),
-        server(OK),
-    ];
-    assert_eq!(told(&decode(&late).1), expected);
-}
-
-#[test]
-fn a_gap_in_a_body_of_known_length_is_bridged() {
-    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
-    let pieces = [
-        client(GET),
-        server(head),
-        server("begin"),
-        Gap(Server, 92),
-        server("end"),
-        client(GET),
-        server(OK),
-    ];
-    let (_, rows) = decode(&pieces);
-    assert_eq!(told(&rows), ["GET ok 200 -", "GET ok 200 -"]);
-    let row = rows.get(1).unwrap();
-    assert!(row.notes.contains(Notes::RESPONSE_GAP));
-    let response = row.response.as_ref().unwrap();
-    assert_eq!(response.wire_len, head.len() as u64 + 100);
-    assert_eq!(response.body, format!("{head}begin").as_bytes());
-    assert_eq!(response.rows_digest, 0);
-
-    let exact = [
-        client(GET),
-        server(head),
-        Gap(Server, 100),
-        client(GET),
-        server(OK),
-    ];
-    assert_eq!(told(&decode(&exact).1), ["GET ok 200 -", "GET ok 200 -"]);
-    let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe";
-    let within = [
-        client(GET),
-        server(chunks),
-        Gap(Server, 2),
-        server("o\r\n0\r\n\r\n"),
-        client(GET),
-        server(OK),
-    ];
-    assert_eq!(told(&decode(&within).1), ["GET ok 200 -", "GET ok 200 -"]);
-    let beyond = [
-        client(GET),
-        server(chunks),
-        Gap(Server, 3),
-        server("\r\n0\r\n\r\n"),
-        client(GET),
-        server(OK),
-    ];
-    assert_eq!(
-        told(&decode(&beyond).1),
-        ["GET unanswered 200 response lost in a gap", "GET ok 200 -"]
-    );
-}
-
-#[test]
-fn a_gap_in_requests_is_marked() {
-    let put = "PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc";
-    let (_, rows) = decode(&[
-        client(put),
-        Gap(Client, 4),
-        client("hi"),
-        server(OK),
-        client(GET),
-        server(OK),
-    ]);
-    assert_eq!(told(&rows), ["PUT ok 200 -", "GET ok 200 -"]);
-    let row = rows.get(1).unwrap();
-    assert!(row.notes.contains(Notes::REQUEST_GAP));
-    assert_eq!(
-        (row.request.wire_len, row.request.bytes.len()),
-        (46, put.len())
-    );
-
-    let (_, rows) = decode(&[
-        client(GET),
-        server(OK),
-        Gap(Client, 50),
-        server(OK),
-        client(GET),
-        server(OK),
-    ]);
-    assert_eq!(
-        told(&rows),
-        [
-            "GET ok 200 -",
-            " ok 200 request lost in a gap",
-            "GET ok 200 -"
-        ]
-    );
-    let (_, rows) = decode(&[
-        client(GET),
-        server(OK),
-        client("GET /a"),
-        Gap(Client, 50),
-        server(OK),
-        client(GET),
-        server(OK),
-    ]);
-    assert_eq!(
-        told(&rows),
-        ["GET ok 200 -", " ok 200 request incomplete", "GET ok 200 -"]
-    );
-}
-
-#[test]
-fn what_follows_a_gap_at_once_is_not_pipelined() {
-    let mut decoder = HttpDecoder::new(opening(false), Limits::default());
-    let mut out = Vec::new();
-    let post = "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\na";
-    decoder.data(Client, post.as_bytes(), Timestamp(0), &mut out);
-    // The end of the body is found to be lost when the next request is there.
-    decoder.gap(Client, 4, Timestamp(1), &mut out);
-    decoder.data(Client, GET.as_bytes(), Timestamp(1), &mut out);
-    decoder.gap(Server, 40, Timestamp(2), &mut out);
-    decoder.data(Server, OK.as_bytes(), Timestamp(2), &mut out);
-    decoder.close("fin", Timestamp(3), &mut out);
-    let expected = ["POST unanswered - response lost in a gap", "GET ok 200 -"];
-    assert_eq!(told(&out), expected);
-}
-
-#[test]
-fn a_gap_among_pipelined_requests_ends_the_session() {
-    let two = format!("{GET}{GET}");
-    let pieces = [
-        client(&two),
-        server(OK),
-        Gap(Server, 40),
-        client(&two),
-        server(OK),
-        server(OK),
-        server(OK),
-    ];
-    let (decoder, rows) = decode(&pieces);
-    assert_eq!(told(&rows).len(), 4);
-    assert_eq!(
-        told(&rows)
-            .iter()
-            .filter(|row| row.contains("unanswered"))
-            .count(),
-        3
-    );
-    assert_eq!(decoder.opaque(), Some("pairing lost in a gap"));
-}
-
-#[test]
-fn a_session_is_met_in_its_middle() {
-    let decoder = HttpDecoder::new(opening(true), Limits::default());
-    let pieces = [
-        client("=rest"),
-        server("rest"),
-        server(OK),
-        client(GET),
-        server("more"),
-        server(OK),
-    ];
-    let (_, rows) = decode_with(decoder, &pieces, "capture ended");
-    assert!(rows.first().unwrap().notes.contains(Notes::MID_STREAM));
-    assert_eq!(
-        told(&rows),
-        [" ok 200 request before capture", "GET ok 200 -"]
-    );
 }
 
 #[test]

@@ -1,0 +1,393 @@
+use super::*;
+
+#[test]
+fn a_lost_response_leaves_the_others_paired() {
+    let no = "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+    let lost = [
+        client(GET),
+        server(OK),
+        client(GET),
+        Gap(Server, 42),
+        client(GET),
+        server(no),
+        client(GET),
+        server(OK),
+    ];
+    let (_, rows) = decode(&lost);
+    assert_eq!(
+        told(&rows),
+        [
+            "GET ok 200 -",
+            "GET unanswered - response lost in a gap",
+            "GET error 404 -",
+            "GET ok 200 -",
+        ]
+    );
+    assert!(rows.get(2).unwrap().notes.contains(Notes::RESPONSE_GAP));
+}
+
+#[test]
+fn a_gap_in_a_body_of_known_length_is_bridged() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    let pieces = [
+        client(GET),
+        server(head),
+        server("begin"),
+        Gap(Server, 92),
+        server("end"),
+        client(GET),
+        server(OK),
+    ];
+    let (_, rows) = decode(&pieces);
+    assert_eq!(told(&rows), ["GET ok 200 -", "GET ok 200 -"]);
+    let row = rows.get(1).unwrap();
+    assert!(row.notes.contains(Notes::RESPONSE_GAP));
+    let response = row.response.as_ref().unwrap();
+    assert_eq!(response.wire_len, head.len() as u64 + 100);
+    assert_eq!(response.body, format!("{head}begin").as_bytes());
+    assert_eq!(response.rows_digest, 0);
+
+    let exact = [
+        client(GET),
+        server(head),
+        Gap(Server, 100),
+        client(GET),
+        server(OK),
+    ];
+    assert_eq!(told(&decode(&exact).1), ["GET ok 200 -", "GET ok 200 -"]);
+    let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe";
+    let within = [
+        client(GET),
+        server(chunks),
+        Gap(Server, 2),
+        server("o\r\n0\r\n\r\n"),
+        client(GET),
+        server(OK),
+    ];
+    assert_eq!(told(&decode(&within).1), ["GET ok 200 -", "GET ok 200 -"]);
+    let beyond = [
+        client(GET),
+        server(chunks),
+        Gap(Server, 3),
+        server("\r\n0\r\n\r\n"),
+        client(GET),
+        server(OK),
+    ];
+    assert_eq!(
+        told(&decode(&beyond).1),
+        ["GET unanswered 200 response lost in a gap", "GET ok 200 -"]
+    );
+}
+
+#[test]
+fn a_gap_in_requests_is_marked() {
+    let put = "PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc";
+    let (_, rows) = decode(&[
+        client(put),
+        Gap(Client, 4),
+        client("hi"),
+        server(OK),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(told(&rows), ["PUT ok 200 -", "GET ok 200 -"]);
+    let row = rows.get(1).unwrap();
+    assert!(row.notes.contains(Notes::REQUEST_GAP));
+    assert_eq!(
+        (row.request.wire_len, row.request.bytes.len()),
+        (46, put.len())
+    );
+
+    let (_, rows) = decode(&[
+        client(GET),
+        server(OK),
+        Gap(Client, 50),
+        server(OK),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(
+        told(&rows),
+        [
+            "GET ok 200 -",
+            " ok 200 request lost in a gap",
+            "GET ok 200 -"
+        ]
+    );
+    let (_, rows) = decode(&[
+        client(GET),
+        server(OK),
+        client("GET /a"),
+        Gap(Client, 50),
+        server(OK),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(
+        told(&rows),
+        ["GET ok 200 -", " ok 200 request incomplete", "GET ok 200 -"]
+    );
+}
+
+#[test]
+fn what_follows_a_gap_at_once_is_not_pipelined() {
+    let mut decoder = HttpDecoder::new(opening(false), Limits::default());
+    let mut out = Vec::new();
+    let post = "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\na";
+    decoder.data(Client, post.as_bytes(), Timestamp(0), &mut out);
+    // The end of the body is found to be lost when the next request is there, and its answer too.
+    decoder.gap(Client, 4, Timestamp(1), &mut out);
+    decoder.gap(Server, 40, Timestamp(1), &mut out);
+    decoder.data(Client, GET.as_bytes(), Timestamp(1), &mut out);
+    decoder.data(Server, OK.as_bytes(), Timestamp(2), &mut out);
+    decoder.close("fin", Timestamp(3), &mut out);
+    let expected = ["POST unanswered - response lost in a gap", "GET ok 200 -"];
+    assert_eq!(told(&out), expected);
+}
+
+const NO: &str = "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn a_response_after_gaps_on_both_sides_is_nobodys() {
+    // The response, and the request after it: what follows answers the second one.
+    let lost = [Gap(Server, 42), Gap(Client, 30)];
+    for gaps in [lost, [lost[1], lost[0]]] {
+        let [first, second] = gaps;
+        let (_, rows) = decode(&[
+            client(GET),
+            first,
+            second,
+            server(NO),
+            client(GET),
+            server(OK),
+        ]);
+        let rows = told(&rows);
+        assert_eq!(rows.len(), 3);
+        assert_eq!(
+            (rows[0].as_str(), rows[2].as_str()),
+            ("GET unanswered - response lost in a gap", "GET ok 200 -")
+        );
+        assert!(rows[1].starts_with(" error 404 "), "{rows:?}");
+    }
+}
+
+#[test]
+fn what_was_asked_before_a_lost_request_is_answered() {
+    let two = format!("{GET}{GET}");
+    let (decoder, rows) = decode(&[
+        client(&two),
+        Gap(Client, 30),
+        client(GET),
+        server(OK),
+        server(NO),
+        server(OK),
+        server(OK),
+    ]);
+    let stray = " ok 200 request lost in a gap";
+    let doomed = "GET unanswered - pairing lost in a gap";
+    assert_eq!(
+        told(&rows),
+        ["GET ok 200 -", "GET error 404 -", doomed, stray, stray]
+    );
+    assert_eq!(decoder.opaque(), None);
+}
+
+#[test]
+fn a_client_that_pipelines_is_read_on_after_a_silence() {
+    let two = format!("{GET}{GET}");
+    let doomed = "GET unanswered - pairing lost in a gap";
+    let stray = " ok 200 pairing lost in a gap";
+    for (silence, last) in [
+        (5_000_000_000, &["GET ok 200 -", "GET error 404 -"][..]),
+        (
+            4_000_000_000,
+            &[doomed, doomed, stray, " error 404 pairing lost in a gap"],
+        ),
+    ] {
+        let (decoder, rows) = decode(&[
+            client(&two),
+            server(OK),
+            Gap(Server, 40),
+            client(&two),
+            server(OK),
+            server(OK),
+            Silence(silence),
+            client(&two),
+            server(OK),
+            server(NO),
+        ]);
+        let lost = "GET unanswered - response lost in a gap";
+        let first = ["GET ok 200 -", lost, doomed, doomed, stray, stray];
+        assert_eq!(told(&rows), [&first[..], last].concat());
+        assert_eq!(decoder.opaque(), None);
+    }
+}
+
+#[test]
+fn a_client_that_is_found_to_pipeline_is_lost_again() {
+    let doomed = "GET unanswered - pairing lost in a gap";
+    let (_, rows) = decode(&[
+        client(GET),
+        Gap(Server, 40),
+        client(GET),
+        client(GET),
+        server(OK),
+        server(OK),
+        client(GET),
+        server(OK),
+    ]);
+    let stray = " ok 200 pairing lost in a gap";
+    assert_eq!(
+        told(&rows),
+        [
+            "GET unanswered - response lost in a gap",
+            doomed,
+            doomed,
+            stray,
+            stray,
+            "GET ok 200 -"
+        ]
+    );
+}
+
+#[test]
+fn a_request_is_found_only_when_the_server_was_heard_after_the_gap() {
+    let upgrade = "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    for request in [GET, upgrade] {
+        // A lost request may still be under way.
+        let (_, rows) = decode(&[
+            client(GET),
+            server(OK),
+            Gap(Client, 40),
+            client(request),
+            server(OK),
+            client(GET),
+            server(NO),
+        ]);
+        assert_eq!(
+            told(&rows),
+            [
+                "GET ok 200 -",
+                "GET unanswered - pairing lost in a gap",
+                " ok 200 request lost in a gap",
+                "GET error 404 -"
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_found_request_is_lost_again_with_the_next_one() {
+    // Its response may have been in the first gap, and what comes may answer the lost request.
+    let (_, rows) = decode(&[
+        client(GET),
+        Gap(Server, 80),
+        client(GET),
+        Gap(Client, 40),
+        server(OK),
+    ]);
+    assert_eq!(
+        told(&rows),
+        [
+            "GET unanswered - response lost in a gap",
+            "GET unanswered - pairing lost in a gap",
+            " ok 200 request lost in a gap",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_message_after_a_gap_is_passed_over() {
+    let (decoder, rows) = decode(&[
+        client(GET),
+        Gap(Server, 40),
+        client(GET),
+        server("the end of something"),
+        client("GET / HTTP/1.1\r\nno header\r\n\r\n"),
+        server(OK),
+        client(GET),
+        server(NO),
+    ]);
+    assert_eq!(
+        told(&rows),
+        [
+            "GET unanswered - response lost in a gap",
+            "GET unanswered - pairing lost in a gap",
+            " unanswered - invalid field",
+            " ok 200 request lost in a gap",
+            "GET error 404 -",
+        ]
+    );
+    assert_eq!(decoder.opaque(), None);
+}
+
+#[test]
+fn a_lost_answer_to_an_upgrade_is_taken_for_a_no() {
+    let upgrade = "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let (decoder, rows) = decode(&[
+        client(upgrade),
+        Gap(Server, 40),
+        client(GET),
+        server(OK),
+        Gap(Client, 40),
+        server(OK),
+        client(upgrade),
+        server(NO),
+    ]);
+    assert_eq!(
+        told(&rows),
+        [
+            "GET unanswered - response lost in a gap",
+            "GET ok 200 -",
+            " ok 200 request lost in a gap",
+            "GET error 404 -",
+        ]
+    );
+    assert_eq!(decoder.opaque(), None);
+}
+
+#[test]
+fn a_lost_end_of_a_head_leaves_its_method_known() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+    let (_, rows) = decode(&[
+        client("HEAD /a"),
+        Gap(Client, 50),
+        server(head),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(told(&rows), [" ok 200 request incomplete", "GET ok 200 -"]);
+    let (_, rows) = decode(&[
+        client("HE"),
+        Gap(Client, 50),
+        server(head),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(
+        told(&rows),
+        [
+            " unanswered - request incomplete",
+            " ok 200 request lost in a gap",
+            "GET ok 200 -"
+        ]
+    );
+}
+
+#[test]
+fn a_session_is_met_in_its_middle() {
+    let decoder = HttpDecoder::new(opening(true), Limits::default());
+    let pieces = [
+        client("=rest"),
+        server("rest"),
+        server(OK),
+        client(GET),
+        server(OK),
+    ];
+    let (_, rows) = decode_with(decoder, &pieces, "capture ended");
+    assert!(rows.first().unwrap().notes.contains(Notes::MID_STREAM));
+    assert_eq!(
+        told(&rows),
+        [" ok 200 request before capture", "GET ok 200 -"]
+    );
+}
