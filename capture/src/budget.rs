@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(budget.largest_segment(), 32 << 20);
         assert_eq!(budget.connections, 64 << 20);
         assert_eq!(budget.largest_row(), 9 << 20);
-        assert_eq!(budget.flush_bytes(), 3 << 20);
+        assert_eq!(budget.flush_bytes(), 1 << 20);
         let budget = Budget::of(1 << 30, 1);
         assert!((LARGEST_REQUEST - 4..=LARGEST_REQUEST).contains(&budget.largest_row()));
         assert_eq!(budget.flush_bytes(), WriterOptions::default().flush_bytes);

@@ -52,7 +52,7 @@ impl Default for WriterOptions {
     fn default() -> WriterOptions {
         WriterOptions {
             flush_rows: 8_192,
-            flush_bytes: 4 << 20,
+            flush_bytes: 1 << 20,
             flush_after: Duration::from_millis(250),
             rotate_bytes: 32 << 20,
             rotate_rows: 1 << 20,
