@@ -23,7 +23,7 @@ use crate::schedule::{Pace, Schedule};
 use crate::tls;
 use crate::worker::{self, Job, Jobs, Shared, WorkerReport};
 
-const BATCH_ROWS: usize = 64;
+const BATCH_ROWS: usize = 256;
 /// Batches of outcomes between the workers and the writer.
 const OUTCOME_BATCHES: usize = 16;
 /// Of the budget, what the outcomes may be that one worker keeps until they are written.
