@@ -67,17 +67,21 @@ impl Ledger {
     /// Adds what another part of the same work counted.
     pub fn absorb(&mut self, other: Ledger) {
         for (name, account) in other.accounts {
-            let mine = self.accounts.entry(name).or_default();
-            mine.seen += account.seen;
-            mine.kept += account.kept;
-            for (reason, count) in account.lost {
-                *mine.lost.entry(reason).or_default() += count;
-            }
+            self.accounts.entry(name).or_default().absorb(account);
         }
     }
 }
 
 impl Account {
+    /// Adds what another part of the same work counted.
+    pub fn absorb(&mut self, other: Account) {
+        self.seen += other.seen;
+        self.kept += other.kept;
+        for (reason, count) in other.lost {
+            *self.lost.entry(reason).or_default() += count;
+        }
+    }
+
     pub fn lose(&mut self, reason: &str, count: u64) {
         if let Some(lost) = self.lost.get_mut(reason) {
             *lost += count;

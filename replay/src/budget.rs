@@ -42,7 +42,8 @@ impl Budget {
 
     pub(crate) fn release(&self, bytes: usize) {
         let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) && before - bytes <= self.enough() {
+        // Only one takes the lock: it may be held by who is slow to get the processor.
+        if before - bytes <= self.enough() && self.waiting.swap(false, Ordering::SeqCst) {
             let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.freed.notify_one();
         }
@@ -52,8 +53,12 @@ impl Budget {
     pub(crate) fn wait(&self, stop: &AtomicBool) {
         self.waits.fetch_add(1, Ordering::Relaxed);
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.store(true, Ordering::SeqCst);
-        while self.used.load(Ordering::SeqCst) > self.enough() && !stop.load(Ordering::Relaxed) {
+        loop {
+            self.waiting.store(true, Ordering::SeqCst);
+            let enough = self.used.load(Ordering::SeqCst) <= self.enough();
+            if enough || stop.load(Ordering::Relaxed) {
+                break;
+            }
             held = match self.freed.wait_timeout(held, Duration::from_millis(100)) {
                 Ok((held, _)) => held,
                 Err(poisoned) => poisoned.into_inner().0,

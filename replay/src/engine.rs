@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use protocol::Mender;
-use recording::{Exchange, Kind, Ledger, Status, Timestamp};
+use recording::{Batch, Exchange, Kind, Ledger, Timestamp, WriterOptions};
 use tokio::sync::mpsc;
 
 use crate::budget::Budget;
@@ -21,11 +21,13 @@ use crate::priority;
 use crate::progress::Progress;
 use crate::schedule::{Pace, Schedule};
 use crate::tls;
-use crate::worker::{self, Batch, Job, Shared, WorkerReport};
+use crate::worker::{self, Job, Jobs, Shared, WorkerReport};
 
-const BATCH_ROWS: usize = 64;
+const BATCH_ROWS: usize = 256;
 /// Batches of outcomes between the workers and the writer.
-const OUTCOME_BATCHES: usize = 256;
+const OUTCOME_BATCHES: usize = 16;
+/// Of the budget, what the outcomes may be that one worker keeps until they are written.
+const OUTCOMES_PART: usize = 4;
 const WRITER_TICK: Duration = Duration::from_millis(250);
 /// What is asked of the harness: the 99th percentile of lateness.
 const LATENESS_BOUND_NS: u64 = 1_000_000;
@@ -34,7 +36,7 @@ const LATENESS_BOUND_NS: u64 = 1_000_000;
 pub(crate) trait Sink {
     type Error: Error;
 
-    fn push(&mut self, row: Exchange) -> Result<(), Self::Error>;
+    fn write(&mut self, outcomes: Batch) -> Result<(), Self::Error>;
 
     fn tick(&mut self, now: Instant) -> Result<(), Self::Error>;
 }
@@ -60,12 +62,6 @@ struct ReaderReport {
     sessions: u64,
     statements: u64,
     failed: Option<String>,
-}
-
-#[derive(Debug)]
-struct WriterReport<E> {
-    ledger: Ledger,
-    failed: Option<E>,
 }
 
 pub(crate) fn replay<R, E, S>(
@@ -125,11 +121,11 @@ where
         }
         Ok::<_, ReplayError>((read, paced, worked, written))
     })?;
-    if let Some(error) = written.failed {
-        return Err(error.into());
-    }
+    written?;
     let mut report = summarize(&shared, options, &read, &paced, &worked);
-    report.ledger = written.ledger;
+    for (name, account) in worked.into_iter().flat_map(|part| part.accounts) {
+        report.ledger.account_mut(name).absorb(account);
+    }
     report.ledger.account_mut("requests").seen = read.requests;
     report.ledger.account_mut("sessions").seen = read.sessions;
     if read.statements > 0 {
@@ -154,6 +150,7 @@ fn share(
         connect_timeout: target.connect_timeout.unwrap_or(options.connect_timeout),
         request_timeout: options.request_timeout,
         budget: Budget::new(options.budget),
+        writing: writing(options),
         progress: Arc::clone(progress),
         stop: Arc::clone(stop),
         workers: options.worker_count(),
@@ -162,11 +159,22 @@ fn share(
     })
 }
 
+/// How the run is written.
+pub(crate) fn writing(options: &Options) -> WriterOptions {
+    let default = WriterOptions::default();
+    let part = options.budget / OUTCOMES_PART / options.worker_count();
+    WriterOptions {
+        flush_bytes: default.flush_bytes.min(part),
+        leisurely: true,
+        ..default
+    }
+}
+
 fn read<E: Error>(
     rows: impl Iterator<Item = Result<Exchange, E>>,
     shared: &Shared,
     pace: Pace,
-    batches: &Sender<Batch>,
+    batches: &Sender<Jobs>,
 ) -> ReaderReport {
     priority::patient();
     let mut report = ReaderReport::default();
@@ -220,46 +228,26 @@ fn write<S: Sink>(
     outcomes: &Receiver<Batch>,
     shared: &Shared,
     sink: &mut S,
-) -> WriterReport<S::Error> {
-    let mut ledger = Ledger::default();
-    let mut failed = None;
+) -> Result<(), S::Error> {
+    let mut result = Ok(());
     loop {
         let batch = match outcomes.recv_timeout(WRITER_TICK) {
-            Ok(batch) => batch,
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Ok(batch) => Some(batch),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        let mut freed = 0;
-        for job in batch {
-            freed += job.cost;
-            count(&mut ledger, &job.planned.row);
-            if failed.is_none() {
-                failed = sink.push(job.planned.row).err();
-            }
+        let written = batch.as_ref().map_or(0, Batch::bytes);
+        if result.is_ok() {
+            result = batch
+                .map_or(Ok(()), |batch| sink.write(batch))
+                .and_then(|()| sink.tick(shared.clock.instant()));
         }
-        if failed.is_none() {
-            failed = sink.tick(shared.clock.instant()).err();
-        }
-        if failed.is_some() {
+        if result.is_err() {
             shared.stop.store(true, Ordering::Relaxed);
         }
-        shared.budget.release(freed);
+        shared.budget.release(written);
     }
-    WriterReport { ledger, failed }
-}
-
-/// Cancels count as requests; a session that could not log in is lost.
-fn count(ledger: &mut Ledger, row: &Exchange) {
-    let account = match row.kind {
-        Kind::Request | Kind::Cancel => ledger.account_mut("requests"),
-        Kind::Open => ledger.account_mut("sessions"),
-        Kind::Prepare => ledger.account_mut("statements"),
-        Kind::Close => return,
-    };
-    match (row.status, &row.reason) {
-        (Status::Ok | Status::Error, None) => account.kept += 1,
-        (_, reason) => account.lose(reason.as_deref().unwrap_or(row.status.name()), 1),
-    }
+    result
 }
 
 fn summarize(

@@ -10,7 +10,7 @@ use recording::{Kind, Timestamp};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::priority;
-use crate::worker::{Batch, Job, Queue, Shared};
+use crate::worker::{Job, Jobs, Queue, Shared};
 
 /// Between the first row's being read and its time, so that the reader has a lead.
 const LEAD: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ pub(crate) struct PacerReport {
 
 pub(crate) fn run(
     shared: &Shared,
-    batches: &Receiver<Batch>,
+    batches: &Receiver<Jobs>,
     workers: Vec<UnboundedSender<Queue>>,
     drain: Duration,
     slip: Histogram<u64>,

@@ -16,6 +16,7 @@ pub(crate) const OTHER_PROTOCOL: &str = "another protocol than the target's";
 pub(crate) const SESSION_LOST: &str = "session lost";
 pub(crate) const TIMED_OUT: &str = "timed out";
 pub(crate) const TLS_FAILED: &str = "TLS failed";
+pub(crate) const TOO_LARGE: &str = "row too large";
 pub(crate) const TRANSACTION_FAILED: &str = "transaction failed";
 pub(crate) const UNSUPPORTED: &str = "unsupported";
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use recording::{
-    ContentKind, Exchange, Manifest, Recording, RunInfo, StoreError, Writer, WriterOptions,
-};
+use recording::{Batch, ContentKind, Manifest, Recording, RunInfo, StoreError, Writer};
 
 use crate::clock::Clock;
 use crate::engine::{self, Sink};
@@ -19,8 +17,8 @@ use crate::target;
 impl Sink for Writer {
     type Error = StoreError;
 
-    fn push(&mut self, row: Exchange) -> Result<(), StoreError> {
-        Writer::push(self, &row)
+    fn write(&mut self, outcomes: Batch) -> Result<(), StoreError> {
+        self.gather(outcomes)
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), StoreError> {
@@ -56,11 +54,7 @@ pub fn run(
         notes: Vec::new(),
     };
     manifest.run = Some(info.clone());
-    let writer_options = WriterOptions {
-        leisurely: true,
-        ..WriterOptions::default()
-    };
-    let mut writer = Writer::create(out, manifest, writer_options)?;
+    let mut writer = Writer::create(out, manifest, engine::writing(options))?;
     let report = engine::replay(recording.rows()?, options, &mut writer, progress, stop)?;
     tracing::debug!(report.peak_bytes, "the most that rows held");
     let mut notes = report.notes;

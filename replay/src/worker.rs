@@ -11,7 +11,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use recording::{Exchange, Kind, Pacing, Response, Status, Timestamp};
+use recording::{
+    Account, Batch, Exchange, Kind, Pacing, Response, Status, Timestamp, WriterOptions,
+};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::LocalSet;
@@ -27,11 +29,9 @@ use crate::schedule::Planned;
 use crate::serve;
 use crate::target::Target;
 
-/// How often a worker looks at deadlines and passes on what it has.
+/// How often a worker looks at deadlines and passes on its outcomes.
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_A_WINDOW: u32 = 10;
-const BATCH_ROWS: usize = 128;
-const BATCH_BYTES: usize = 1 << 20;
 const READ_BUFFER: usize = 64 << 10;
 const MAX_COMPLAINTS: usize = 16;
 
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) budget: Budget,
+    pub(crate) writing: WriterOptions,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) workers: usize,
@@ -75,9 +76,9 @@ pub(crate) struct Job {
     pub(crate) cost: usize,
 }
 
-/// Boxed, for a job changes hands four times.
+/// Boxed, for a job changes hands three times.
 #[allow(clippy::vec_box)]
-pub(crate) type Batch = Vec<Box<Job>>;
+pub(crate) type Jobs = Vec<Box<Job>>;
 
 pub(crate) type Queue = UnboundedReceiver<Box<Job>>;
 
@@ -98,7 +99,7 @@ pub(crate) struct Worker {
     index: usize,
     /// Where sessions share connections.
     pub(crate) pool: Option<Pool>,
-    outcomes: Sender<Batch>,
+    writer: Sender<Batch>,
     book: RefCell<Book>,
     pub(crate) read_buffer: RefCell<Vec<u8>>,
     watches: RefCell<Vec<Rc<Watch>>>,
@@ -108,8 +109,7 @@ pub(crate) struct Worker {
 
 #[derive(Debug)]
 struct Book {
-    batch: Batch,
-    batch_bytes: usize,
+    outcomes: Batch,
     counts: Counts,
     report: WorkerReport,
 }
@@ -117,6 +117,8 @@ struct Book {
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerReport {
     pub(crate) measures: Measures,
+    /// By name, but for what was seen.
+    pub(crate) accounts: BTreeMap<&'static str, Account>,
     /// What was done to requests on their way, by name, for the run's notes.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     /// What went wrong, in words, and how often.
@@ -132,14 +134,14 @@ pub(crate) fn run(
     shared: Arc<Shared>,
     index: usize,
     mut inbox: UnboundedReceiver<Queue>,
-    outcomes: Sender<Batch>,
+    writer: Sender<Batch>,
     measures: Measures,
 ) -> std::io::Result<WorkerReport> {
     priority::prompt();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let worker = Rc::new(Worker::new(shared, index, outcomes, measures));
+    let worker = Rc::new(Worker::new(shared, index, writer, measures));
     LocalSet::new().block_on(&runtime, async {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -167,23 +169,19 @@ pub(crate) fn run(
 }
 
 impl Worker {
-    fn new(
-        shared: Arc<Shared>,
-        index: usize,
-        outcomes: Sender<Batch>,
-        measures: Measures,
-    ) -> Worker {
+    fn new(shared: Arc<Shared>, index: usize, writer: Sender<Batch>, measures: Measures) -> Worker {
+        let outcomes = Batch::new(&shared.writing);
         Worker {
             pool: shared.connections_of(index).map(Pool::new),
             shared,
             index,
-            outcomes,
+            writer,
             book: RefCell::new(Book {
-                batch: Vec::with_capacity(BATCH_ROWS),
-                batch_bytes: 0,
+                outcomes,
                 counts: Counts::default(),
                 report: WorkerReport {
                     measures,
+                    accounts: BTreeMap::new(),
                     counts: BTreeMap::new(),
                     complaints: BTreeMap::new(),
                     busy_windows: 0,
@@ -263,11 +261,8 @@ impl Worker {
         self.finish(job, outcome);
     }
 
-    /// Turns the recorded row into the run's, and passes it on.
+    /// Turns the recorded row into the run's.
     pub(crate) fn finish(&self, mut job: Box<Job>, outcome: Outcome) {
-        let body = outcome.response.as_ref().map_or(0, |r| r.body.len());
-        self.shared.budget.charge(body);
-        job.cost += body;
         if let Some(lesson) = &job.planned.lesson {
             let came_at = outcome.response.as_ref().map(|came| came.last_byte_at);
             lesson.end(came_at.unwrap_or_else(|| self.now()));
@@ -287,10 +282,11 @@ impl Worker {
             sent_at: outcome.sent_at,
         });
         let mut book = self.book.borrow_mut();
-        book.count(row);
-        book.batch_bytes += job.cost;
-        book.batch.push(job);
-        let full = book.batch.len() >= BATCH_ROWS || book.batch_bytes >= BATCH_BYTES;
+        let before = book.outcomes.bytes();
+        book.enter(row);
+        self.shared.budget.charge(book.outcomes.bytes() - before);
+        self.shared.budget.release(job.cost);
+        let full = book.outcomes.is_full();
         drop(book);
         if full {
             self.flush();
@@ -299,13 +295,12 @@ impl Worker {
 
     fn flush(&self) {
         let mut book = self.book.borrow_mut();
-        if book.batch.is_empty() {
+        if book.outcomes.rows() == 0 {
             return;
         }
-        book.batch_bytes = 0;
-        let batch = std::mem::replace(&mut book.batch, Vec::with_capacity(BATCH_ROWS));
+        let outcomes = book.outcomes.take();
         // The writer outlives the workers; it is gone only after a panic of its own.
-        if self.outcomes.send(batch).is_err() {
+        if self.writer.send(outcomes).is_err() {
             self.shared.stop.store(true, Ordering::Relaxed);
         }
     }
@@ -349,6 +344,24 @@ impl Worker {
 }
 
 impl Book {
+    /// Cancels count as requests; a session that could not log in is lost.
+    fn enter(&mut self, row: &Exchange) {
+        self.count(row);
+        let taken = self.outcomes.push(row).is_ok();
+        let name = match row.kind {
+            Kind::Request | Kind::Cancel => "requests",
+            Kind::Open => "sessions",
+            Kind::Prepare => "statements",
+            Kind::Close => return,
+        };
+        let account = self.report.accounts.entry(name).or_default();
+        match (row.status, &row.reason) {
+            _ if !taken => account.lose(reason::TOO_LARGE, 1),
+            (Status::Ok | Status::Error, None) => account.kept += 1,
+            (_, reason) => account.lose(reason.as_deref().unwrap_or(row.status.name()), 1),
+        }
+    }
+
     fn count(&mut self, row: &Exchange) {
         if row.kind != Kind::Request {
             return;

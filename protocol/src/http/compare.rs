@@ -337,7 +337,7 @@ mod tests {
             let (used, _) = reply.feed(rest, Timestamp(0)).unwrap();
             rest = rest.get(used..).unwrap();
         }
-        let (status, response) = reply.finish();
+        let (status, response) = reply.finish(None);
         Exchange {
             session: 0,
             seq: 1,

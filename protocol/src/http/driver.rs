@@ -1,6 +1,7 @@
 //! Recorded requests to a target, and its responses.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use recording::{Exchange, Notes, Response, Timestamp};
 
@@ -19,6 +20,8 @@ pub struct HttpDriver {
     under_way: VecDeque<UnderWay>,
     /// To the oldest request under way.
     reply: Option<Reply>,
+    /// Of the response before.
+    columns: Option<Arc<str>>,
     /// What may be sent only after a body that is held back.
     backlog: Vec<u8>,
     tunnel: bool,
@@ -46,6 +49,7 @@ impl HttpDriver {
             limits,
             under_way: VecDeque::new(),
             reply: None,
+            columns: None,
             backlog: Vec::new(),
             tunnel: false,
             received: 0,
@@ -90,7 +94,8 @@ impl HttpDriver {
                 goes_on &= oldest.keeps_alive;
             }
         }
-        let (_, response) = reply.finish();
+        let (_, response) = reply.finish(self.columns.take());
+        self.columns.clone_from(&response.columns);
         events.push(DriverEvent::Answered(response));
         if switched {
             self.tunnel = true;
@@ -268,8 +273,6 @@ impl Driver for HttpDriver {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use recording::{Kind, Request, Status};
 
     use super::*;

@@ -1,8 +1,9 @@
 //! Heads of messages: the start line and the fields (RFC 9112, sections 2 to 5).
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// Bytes of a head, or of a chunked body's trailers.
 pub const MAX_HEAD: usize = 64 << 10;
@@ -70,6 +71,13 @@ impl HeadBuffer {
         Ok((used, end.is_some()))
     }
 
+    /// The head, where nothing of it came before and it ends in `bytes`: then it need not be filled in.
+    pub fn whole<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let mut end = EmptyLine::default();
+        let length = end.find(bytes).filter(|length| *length <= MAX_HEAD)?;
+        bytes.get(..length).filter(|_| self.bytes.is_empty())
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -111,9 +119,13 @@ pub struct ResponseHead {
 impl Head {
     /// Values of the field, in order, without the white space around them.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.fields()
-            .filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
+        self.fields
+            .iter()
+            .filter(|field| {
+                let known = self.text(&field.name);
+                known.eq_ignore_ascii_case(name.as_bytes())
+            })
+            .map(|field| self.text(&field.value).trim_ascii_end())
     }
 
     pub fn value(&self, name: &str) -> Option<&[u8]> {
@@ -243,9 +255,9 @@ impl RequestHead {
         if lines.space_before_colon {
             return Err("white space before a colon");
         }
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(&lines.text) {
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(&lines.text, &mut fields) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err("invalid head"),
             Err(error) => return Err(fault(error)),
@@ -273,11 +285,11 @@ impl ResponseHead {
         if lines.space_before_colon {
             lines.flaw = Some("white space before a colon");
         }
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut response = httparse::Response::new(&mut fields);
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
         let mut config = httparse::ParserConfig::default();
         config.allow_spaces_after_header_name_in_responses(true);
-        match config.parse_response(&mut response, &lines.text) {
+        match config.parse_response_with_uninit_headers(&mut response, &lines.text, &mut fields) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err("invalid head"),
             Err(error) => return Err(fault(error)),
@@ -323,7 +335,12 @@ impl Lines {
             space_before_colon: false,
         };
         let mut start = 0;
-        for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let ends = memchr_iter(b'\n', bytes).map(|at| at + 1);
+        for (number, end) in ends.chain([bytes.len()]).enumerate() {
+            let line = bytes.get(start..end).unwrap_or_default();
+            if line.is_empty() {
+                break;
+            }
             if !line.ends_with(b"\r\n") {
                 lines.flaw = lines.flaw.or(Some(LONE_LF));
             }

@@ -1,5 +1,8 @@
 //! One response on its way in, interim ones before it included.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use recording::{Response, Status, Timestamp};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -10,6 +13,9 @@ use super::message::{Message, codings, is_interim};
 /// What comes is no response.
 pub const NO_STATUS_LINE: Fault = "no status line";
 
+/// What most responses are not longer than: room that is made at once.
+const LIKELY_LEN: usize = 4 << 10;
+
 pub struct Reply {
     asked: Asked,
     cap: usize,
@@ -17,7 +23,9 @@ pub struct Reply {
     head: Option<ResponseHead>,
     ended_by_close: bool,
     response: Response,
-    digest: Xxh3,
+    /// Of content that comes in pieces.
+    digest: Option<Box<Xxh3>>,
+    content_digest: u64,
     content_len: u64,
     gap: bool,
 }
@@ -56,7 +64,8 @@ impl Reply {
             head: None,
             ended_by_close: false,
             response: Response::default(),
-            digest: Xxh3::new(),
+            digest: None,
+            content_digest: 0,
             content_len: 0,
             gap: false,
         }
@@ -70,11 +79,18 @@ impl Reply {
                 if buffer.bytes().is_empty() {
                     self.response.first_byte_at = at;
                 }
-                let (used, whole) = buffer.fill(bytes)?;
-                if !begins_like(buffer.bytes(), b"HTTP/1.") {
+                let (used, head) = match buffer.whole(bytes) {
+                    Some(head) => (head.len(), Some(head)),
+                    None => {
+                        let (used, whole) = buffer.fill(bytes)?;
+                        (used, whole.then_some(buffer.bytes()))
+                    }
+                };
+                let begun = head.unwrap_or(buffer.bytes());
+                if !begins_like(begun, b"HTTP/1.") {
                     return Err(NO_STATUS_LINE);
                 }
-                let head = whole.then(|| ResponseHead::parse(buffer.bytes()));
+                let head = head.map(ResponseHead::parse);
                 self.keep(bytes, used, at);
                 let progress = match head.transpose()? {
                     None => Progress::More,
@@ -87,8 +103,7 @@ impl Reply {
                 if step.done {
                     self.state = State::Done;
                 }
-                self.digest.update(step.content);
-                self.content_len += step.content.len() as u64;
+                self.digest(step.content, step.done);
                 self.keep(bytes, step.used, at);
                 Ok((step.used, self.progress()))
             }
@@ -117,11 +132,24 @@ impl Reply {
         Ok(self.progress())
     }
 
+    fn digest(&mut self, content: &[u8], last: bool) {
+        self.content_len += content.len() as u64;
+        if self.digest.is_none() && last && self.content_len == content.len() as u64 {
+            self.content_digest = xxh3_64(content);
+        } else if !content.is_empty() {
+            self.digest.get_or_insert_default().update(content);
+        }
+    }
+
     fn keep(&mut self, bytes: &[u8], used: usize, at: Timestamp) {
         let room = self.cap.saturating_sub(self.response.body.len());
         // After a gap the bytes would not be the next ones.
         if !self.gap {
             let kept = bytes.get(..used.min(room)).unwrap_or_default();
+            if self.response.body.is_empty() {
+                let likely = bytes.len().min(room).min(LIKELY_LEN);
+                self.response.body.reserve(likely);
+            }
             self.response.body.extend_from_slice(kept);
         }
         self.response.wire_len += used as u64;
@@ -175,18 +203,19 @@ impl Reply {
             State::Head(buffer) => buffer.bytes().len(),
             _ => 0,
         };
-        head + self.response.body.len()
+        head + self.response.body.capacity()
     }
 
-    pub fn finish(mut self) -> (Status, Response) {
+    /// Shares the text of the columns `before`, where it has the same.
+    pub fn finish(mut self, before: Option<Arc<str>>) -> (Status, Response) {
         let Some(head) = self.head else {
             return (Status::Unanswered, self.response);
         };
-        let media = head.head.text_value("content-type").unwrap_or_default();
-        let columns = format!("{} {media}", head.status);
-        self.response.columns = Some(columns.trim_end().into());
+        let before = before.filter(|known| are_columns(known, &head));
+        self.response.columns = before.or_else(|| Some(columns(&head)));
         if self.content_len > 0 && !self.gap {
-            self.response.rows_digest_unordered = self.digest.digest();
+            let digest = self.digest.map_or(self.content_digest, |it| it.digest());
+            self.response.rows_digest_unordered = digest;
             self.response.rows_digest = self.response.rows_digest_unordered;
             let whole = self.response.body.len() as u64 == self.response.wire_len;
             if whole
@@ -203,6 +232,23 @@ impl Reply {
         self.response.error_code = Some(head.status.to_string().into());
         (Status::Error, self.response)
     }
+}
+
+fn columns(head: &ResponseHead) -> Arc<str> {
+    let text = format!("{} {}", head.status, media(head));
+    text.trim_end().into()
+}
+
+/// Would [`columns`] give this text?
+fn are_columns(text: &str, head: &ResponseHead) -> bool {
+    text.split_at_checked(3).is_some_and(|(status, rest)| {
+        let known = rest.strip_prefix(' ').unwrap_or(rest);
+        status.parse() == Ok(head.status) && known == media(head).trim_end()
+    })
+}
+
+fn media(head: &ResponseHead) -> Cow<'_, str> {
+    String::from_utf8_lossy(head.head.value("content-type").unwrap_or_default())
 }
 
 fn begins_like(bytes: &[u8], start: &[u8]) -> bool {
@@ -230,7 +276,7 @@ mod tests {
             }
         }
         assert_eq!(reply.progress(), Progress::Done);
-        let (status, response) = reply.finish();
+        let (status, response) = reply.finish(None);
         (status, response, interims)
     }
 

@@ -15,7 +15,7 @@ use super::files::{open_name, sealed_name};
 use super::open::whole_batches;
 use super::schema::SCHEMA;
 use super::testing::{exchanges, plain};
-use super::{Recording, Writer, WriterOptions};
+use super::{Batch, Recording, Writer, WriterOptions};
 use crate::{ContentKind, Exchange, Ledger, Manifest, Notes, Timestamp};
 
 pub fn options(flush_rows: usize, rotate_rows: usize) -> WriterOptions {
@@ -445,6 +445,28 @@ fn late_rows_have_blocks_of_their_own() {
     assert_eq!(rows_of, [20, 20, 1]);
     assert_eq!(segments[2].first, Timestamp(-5));
     assert_eq!(read(&dir).0[0], long);
+}
+
+#[test]
+fn few_rows_and_many_are_gathered_in_order() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.run");
+    let options = WriterOptions::default();
+    let mut writer = create(&dir, options);
+    let mut seqs = 0..;
+    let mut rows = Vec::new();
+    for count in [1, 2, 0, 600, 3] {
+        let some: Vec<_> = seqs.by_ref().take(count).collect();
+        let some = some.into_iter().map(|seq| plain(0, seq, i64::from(seq)));
+        let mut batch = Batch::new(&options);
+        for row in some {
+            batch.push(&row).unwrap();
+            rows.push(row);
+        }
+        writer.gather(batch).unwrap();
+    }
+    writer.finish().unwrap();
+    assert_eq!(read(&dir), (rows, Vec::new()));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct WriterOptions {
 
 /// Parts of [`WriterOptions::max_bytes`] that a segment, and what waits for a flush, may have.
 const SEGMENTS_AT_MOST: u64 = 8;
+/// Rows that are not worth a batch on disk.
+const FEW_ROWS: usize = 512;
 /// Segments that may wait to be sealed.
 const MAX_UNSEALED: usize = 128;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
@@ -217,6 +219,18 @@ impl Writer {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Takes rows; where they are few they are written with others, for a batch on disk has some KiB
+    /// beside its rows. Fails as [`Writer::push`] does, and may have taken some of them then.
+    pub fn gather(&mut self, batch: Batch) -> Result<(), StoreError> {
+        if batch.rows() >= FEW_ROWS {
+            return self.write(batch);
+        }
+        let rows = batch
+            .into_rows()
+            .map_err(StoreError::encode(self.open.path()))?;
+        rows.iter().try_for_each(|row| self.push(row))
     }
 
     /// Writes rows at once. Fails as [`Writer::push`] does.

@@ -19,7 +19,7 @@ use protocol::{
     Protocol, Recorded, Shown, Terms,
 };
 use recording::{
-    Exchange, Kind, Notes, Request, Response, SessionInfo, Status, Timestamp, Transaction,
+    Batch, Exchange, Kind, Notes, Request, Response, SessionInfo, Status, Timestamp, Transaction,
 };
 
 use crate::engine::{self, Report, Sink};
@@ -405,8 +405,8 @@ pub(crate) struct Shelf(pub(crate) Vec<Exchange>);
 impl Sink for Shelf {
     type Error = ReplayError;
 
-    fn push(&mut self, row: Exchange) -> Result<(), ReplayError> {
-        self.0.push(row);
+    fn write(&mut self, outcomes: Batch) -> Result<(), ReplayError> {
+        self.0.extend(outcomes.into_rows().unwrap());
         Ok(())
     }
 

@@ -175,7 +175,7 @@ impl HttpDecoder {
             }
             exchange.reason.get_or_insert_with(|| flaw.into());
         }
-        let (status, response) = reply.finish();
+        let (status, response) = reply.finish(None);
         exchange.status = status;
         exchange.response = Some(response);
     }
@@ -217,7 +217,7 @@ impl HttpDecoder {
         let Some(reply) = self.take_reply() else {
             return;
         };
-        let (status, response) = reply.finish();
+        let (status, response) = reply.finish(None);
         let mut exchange = UnderWay::new(Asked::Other, response.first_byte_at).exchange;
         exchange.status = status;
         exchange.notes.add(Notes::REQUEST_GAP);
