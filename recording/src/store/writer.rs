@@ -225,6 +225,8 @@ impl Writer {
     /// beside its rows. Fails as [`Writer::push`] does, and may have taken some of them then.
     pub fn gather(&mut self, batch: Batch) -> Result<(), StoreError> {
         if batch.rows() >= FEW_ROWS {
+            // What came before is never written after it.
+            self.flush()?;
             return self.write(batch);
         }
         let rows = batch
