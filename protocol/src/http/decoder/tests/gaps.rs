@@ -297,6 +297,30 @@ fn a_found_request_is_lost_again_with_the_next_one() {
 }
 
 #[test]
+fn an_answer_too_many_shows_that_the_client_pipelines() {
+    let (_, rows) = decode(&[
+        client(GET),
+        Gap(Server, 40),
+        client(GET),
+        server(OK),
+        server(OK),
+        client(GET),
+        server(OK),
+    ]);
+    let stray = " ok 200 pairing lost in a gap";
+    assert_eq!(
+        told(&rows),
+        [
+            "GET unanswered - response lost in a gap",
+            "GET ok 200 -",
+            stray,
+            "GET unanswered - pairing lost in a gap",
+            stray
+        ]
+    );
+}
+
+#[test]
 fn what_is_no_message_after_a_gap_is_passed_over() {
     let (decoder, rows) = decode(&[
         client(GET),
