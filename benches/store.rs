@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use recording::{
-    ContentKind, Exchange, Kind, Manifest, Notes, Recording, Request, Response, Statement, Status,
-    Timestamp, Transaction, Writer, WriterOptions,
+    ContentKind, Exchange, Kind, Manifest, Recording, Request, Response, Statement, Timestamp,
+    Transaction, Writer, WriterOptions,
 };
 
 const ROWS: u32 = 1_000_000;
@@ -49,8 +49,6 @@ fn rows(count: u32) -> Vec<Exchange> {
             Exchange {
                 session,
                 seq: *seq,
-                kind: Kind::Request,
-                started_at: Timestamp(started_at),
                 request: Request {
                     command: Arc::clone(&command),
                     wire_len: bytes.len() as u64,
@@ -61,8 +59,6 @@ fn rows(count: u32) -> Vec<Exchange> {
                     parameter_types: None,
                     pipelined: false,
                 },
-                status: Status::Ok,
-                reason: None,
                 response: Some(Response {
                     error_code: None,
                     rows: 1,
@@ -76,9 +72,7 @@ fn rows(count: u32) -> Vec<Exchange> {
                     body: Vec::new(),
                     transaction: Transaction::Idle,
                 }),
-                notes: Notes::default(),
-                info: None,
-                pacing: None,
+                ..Exchange::new(Kind::Request, Timestamp(started_at))
             }
         })
         .collect()

@@ -10,7 +10,7 @@ use protocol::{
     Shown, Terms,
 };
 use recording::{
-    Exchange, Kind, Notes, Pacing, Request, Response, SessionInfo, Statement, Status, Timestamp,
+    Exchange, Kind, Pacing, Request, Response, SessionInfo, Statement, Status, Timestamp,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -166,15 +166,10 @@ fn row(session: u64, seq: u32, kind: Kind) -> Exchange {
     Exchange {
         session,
         seq,
-        kind,
-        started_at: Timestamp(START + i64::from(seq) * SECOND / 10 + session as i64),
-        request: Request::default(),
-        status: Status::Ok,
-        reason: None,
-        response: None,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(
+            kind,
+            Timestamp(START + i64::from(seq) * SECOND / 10 + session as i64),
+        )
     }
 }
 

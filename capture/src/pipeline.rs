@@ -394,7 +394,7 @@ fn worker_progress(worker: &Worker) -> Progress {
 
 #[cfg(test)]
 mod tests {
-    use recording::{Exchange, Kind, Notes, Request, Status};
+    use recording::{Exchange, Kind};
 
     use super::*;
 
@@ -413,15 +413,7 @@ mod tests {
         let too_large = Exchange {
             session: 1,
             seq: 1,
-            kind: Kind::Request,
-            started_at: Timestamp::default(),
-            request: Request::default(),
-            status: Status::Ok,
-            reason: None,
-            response: None,
-            notes: Notes::default(),
-            info: None,
-            pacing: None,
+            ..Exchange::new(Kind::Request, Timestamp::default())
         };
         tally.count(&too_large, false);
         hand_over(&mut rows, &mut tally, &reporter);

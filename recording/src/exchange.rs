@@ -31,6 +31,25 @@ pub struct Exchange {
     pub pacing: Option<Pacing>,
 }
 
+impl Exchange {
+    /// A row that is [`Status::Ok`] and says no more.
+    pub fn new(kind: Kind, started_at: Timestamp) -> Exchange {
+        Exchange {
+            session: 0,
+            seq: 0,
+            kind,
+            started_at,
+            request: Request::default(),
+            status: Status::Ok,
+            reason: None,
+            response: None,
+            notes: Notes::default(),
+            info: None,
+            pacing: None,
+        }
+    }
+}
+
 /// What the engine must know of a row; the protocol's own word for it is `Request::command`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -18,19 +18,12 @@ fn row(seq: u32, kind: Kind, started_ns: i64) -> Exchange {
     Exchange {
         session: 7,
         seq,
-        kind,
-        started_at: Timestamp(START + started_ns),
         request: Request {
             command: "query".into(),
             last_byte_at: Timestamp(START + started_ns),
             ..Request::default()
         },
-        status: Status::Ok,
-        reason: None,
-        response: None,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(kind, Timestamp(START + started_ns))
     }
 }
 

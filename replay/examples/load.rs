@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use recording::{
-    ContentKind, Exchange, Kind, Manifest, Notes, Recording, Request, Response, SessionInfo,
-    Statement, Status, Timestamp, Transaction, Writer, WriterOptions, decode_histogram,
+    ContentKind, Exchange, Kind, Manifest, Recording, Response, SessionInfo, Statement, Timestamp,
+    Transaction, Writer, WriterOptions, decode_histogram,
 };
 use replay::{Options, Pace, Target};
 
@@ -139,15 +139,7 @@ fn row(session: u64, seq: u32, kind: Kind, at: i64) -> Exchange {
     Exchange {
         session,
         seq,
-        kind,
-        started_at: Timestamp(at),
-        request: Request::default(),
-        status: Status::Ok,
-        reason: None,
-        response: None,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(kind, Timestamp(at))
     }
 }
 

@@ -339,17 +339,10 @@ mod tests {
         }
         let (status, response) = reply.finish(None);
         Exchange {
-            session: 0,
             seq: 1,
-            kind: recording::Kind::Request,
-            started_at: Timestamp(0),
-            request: recording::Request::default(),
             status,
-            reason: None,
             response: Some(response),
-            notes: recording::Notes::default(),
-            info: None,
-            pacing: None,
+            ..Exchange::new(recording::Kind::Request, Timestamp(0))
         }
     }
 

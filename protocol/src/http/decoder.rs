@@ -30,7 +30,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use recording::{Exchange, Kind, Notes, Request, Response, Status, Timestamp};
+use recording::{Exchange, Kind, Notes, Request, Status, Timestamp};
 
 use super::body::{Asked, Body};
 use super::head::{Fault, HeadBuffer};
@@ -304,19 +304,10 @@ impl UnderWay {
 
 fn row(kind: Kind, at: Timestamp) -> Exchange {
     Exchange {
-        session: 0,
-        seq: 0,
-        kind,
-        started_at: at,
         request: Request {
             last_byte_at: at,
             ..Request::default()
         },
-        status: Status::Ok,
-        reason: None,
-        response: None::<Response>,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(kind, at)
     }
 }

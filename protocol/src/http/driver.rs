@@ -273,7 +273,7 @@ impl Driver for HttpDriver {
 
 #[cfg(test)]
 mod tests {
-    use recording::{Kind, Request, Status};
+    use recording::{Kind, Request};
 
     use super::*;
 
@@ -281,22 +281,16 @@ mod tests {
         Exchange {
             session: 1,
             seq: 1,
-            kind: Kind::Request,
-            started_at: Timestamp(0),
             request: Request {
                 bytes: request.as_bytes().to_vec(),
                 wire_len: request.len() as u64,
                 ..Request::default()
             },
-            status: Status::Ok,
-            reason: None,
             response: Some(Response {
                 body: response.as_bytes().to_vec(),
                 ..Response::default()
             }),
-            notes: Notes::default(),
-            info: None,
-            pacing: None,
+            ..Exchange::new(Kind::Request, Timestamp(0))
         }
     }
 

@@ -93,31 +93,24 @@ pub fn response(exchange: &Exchange, max_rows: usize) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use recording::{Kind, Notes, Request, Response, Status, Timestamp};
+    use recording::{Kind, Request, Response, Timestamp};
 
     use super::*;
 
     fn exchange(request: &str, response: &[u8], wire_len: u64) -> Exchange {
         Exchange {
-            session: 0,
             seq: 1,
-            kind: Kind::Request,
-            started_at: Timestamp(0),
             request: Request {
                 bytes: request.as_bytes().to_vec(),
                 ..Request::default()
             },
-            status: Status::Ok,
-            reason: None,
             response: Some(Response {
                 body: response.to_vec(),
                 wire_len,
                 columns: Some("200 text/plain".into()),
                 ..Response::default()
             }),
-            notes: Notes::default(),
-            info: None,
-            pacing: None,
+            ..Exchange::new(Kind::Request, Timestamp(0))
         }
     }
 

@@ -1,6 +1,6 @@
 //! What tests are made of.
 
-use recording::{Exchange, Kind, Notes, Request, Status, Timestamp};
+use recording::{Exchange, Kind, Request, Timestamp};
 
 use super::template;
 
@@ -12,19 +12,12 @@ pub fn request(head: &str) -> Exchange {
     Exchange {
         session: 1,
         seq: 1,
-        kind: Kind::Request,
-        started_at: Timestamp(0),
         request: Request {
             command: method.into(),
             statement: Some(template::statement(method, target.as_bytes())),
             bytes: head.as_bytes().to_vec(),
             ..Request::default()
         },
-        status: Status::Ok,
-        reason: None,
-        response: None,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(Kind::Request, Timestamp(0))
     }
 }

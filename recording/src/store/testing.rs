@@ -18,8 +18,6 @@ pub fn plain(session: u64, seq: u32, started_at: i64) -> Exchange {
     Exchange {
         session,
         seq,
-        kind: Kind::Request,
-        started_at: Timestamp(started_at),
         request: Request {
             command: "query".into(),
             bytes: format!("select {session}.{seq}").into_bytes(),
@@ -27,12 +25,7 @@ pub fn plain(session: u64, seq: u32, started_at: i64) -> Exchange {
             last_byte_at: Timestamp(started_at),
             ..Request::default()
         },
-        status: Status::Ok,
-        reason: None,
-        response: None,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(Kind::Request, Timestamp(started_at))
     }
 }
 

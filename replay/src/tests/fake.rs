@@ -18,9 +18,7 @@ use protocol::{
     Answer, Decoder, Difference, Driver, DriverError, DriverEvent, Limits, Login, Opening, Probe,
     Protocol, Recorded, Shown, Terms,
 };
-use recording::{
-    Batch, Exchange, Kind, Notes, Request, Response, SessionInfo, Status, Timestamp, Transaction,
-};
+use recording::{Batch, Exchange, Kind, Response, SessionInfo, Timestamp, Transaction};
 
 use crate::engine::{self, Report, Sink};
 use crate::error::ReplayError;
@@ -330,15 +328,7 @@ impl Tape {
         self.rows.push(Exchange {
             session,
             seq: *seq,
-            kind,
-            started_at: at,
-            request: Request::default(),
-            status: Status::Ok,
-            reason: None,
-            response: None,
-            notes: Notes::default(),
-            info: None,
-            pacing: None,
+            ..Exchange::new(kind, at)
         });
         *seq += 1;
         self.rows.last_mut().unwrap()

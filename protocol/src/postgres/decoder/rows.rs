@@ -55,21 +55,12 @@ impl Rows<'_> {
 /// A row that is no request.
 pub(in crate::postgres) fn row(kind: Kind, at: Timestamp, command: &str) -> Exchange {
     Exchange {
-        session: 0,
-        seq: 0,
-        kind,
-        started_at: at,
         request: Request {
             command: Arc::from(command),
             last_byte_at: at,
             ..Request::default()
         },
-        status: Status::Ok,
-        reason: None,
-        response: None,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(kind, at)
     }
 }
 

@@ -1,4 +1,4 @@
-use recording::{Kind, Request, Response, Status, Transaction};
+use recording::{Kind, Request, Response, Transaction};
 
 use super::*;
 use crate::postgres::messages::Messages;
@@ -7,20 +7,12 @@ use crate::postgres::testing::client;
 pub(in crate::postgres) fn exchange(kind: Kind, bytes: &[u8]) -> Exchange {
     Exchange {
         session: 1,
-        seq: 0,
-        kind,
-        started_at: Timestamp(0),
         request: Request {
             bytes: bytes.to_vec(),
             wire_len: bytes.len() as u64,
             ..Request::default()
         },
-        status: Status::Ok,
-        reason: None,
-        response: None,
-        notes: Notes::default(),
-        info: None,
-        pacing: None,
+        ..Exchange::new(kind, Timestamp(0))
     }
 }
 
