@@ -73,9 +73,11 @@ impl HeadBuffer {
 
     /// The head, where nothing of it came before and it ends in `bytes`: then it need not be filled in.
     pub fn whole<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let mut end = EmptyLine::default();
-        let length = end.find(bytes).filter(|length| *length <= MAX_HEAD)?;
-        bytes.get(..length).filter(|_| self.bytes.is_empty())
+        if !self.bytes.is_empty() {
+            return None;
+        }
+        let length = EmptyLine::default().find(bytes)?;
+        bytes.get(..length).filter(|head| head.len() <= MAX_HEAD)
     }
 
     pub fn bytes(&self) -> &[u8] {
