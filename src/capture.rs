@@ -205,14 +205,15 @@ pub fn run(args: Args) -> Result<Exit> {
         bail!("--max-memory must be 64MiB or more");
     }
     let budget = Budget::of(options.memory, options.workers);
-    options.limits.request = options.limits.request.min(budget.largest_row());
+    let largest = budget.largest_row();
     options.limits.body = usize::try_from(args.body_limit).unwrap_or(usize::MAX);
-    if options.limits.body > budget.largest_row() {
+    if options.limits.body > largest / 2 {
         bail!(
             "--body-limit must be at most {} with this --max-memory",
-            ByteSize(budget.largest_row() as u64)
+            ByteSize(largest as u64 / 2)
         );
     }
+    options.limits.request = options.limits.request.min(largest - options.limits.body);
     options.writer.flush_bytes = budget.flush_bytes();
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()

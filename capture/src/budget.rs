@@ -57,7 +57,7 @@ impl Budget {
         (self.segments / SEGMENTS_SIZE / self.workers).max(1)
     }
 
-    /// Bytes of the largest request, and of the largest response's body that is kept.
+    /// Bytes of the largest request together with what is kept of its response's body.
     pub fn largest_row(&self) -> usize {
         self.batch() / 4 * 3
     }
