@@ -3,6 +3,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 use super::error::StoreError;
 
 pub const MANIFEST: &str = "manifest.json";
@@ -148,6 +150,14 @@ pub fn open_any(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
+}
+
+/// Asks that a file begins to be written to the disk, and that what is there already leaves the page
+/// cache. It is a wish: where it is refused, all goes on without.
+pub fn leave_cache(path: &Path) {
+    if let Ok(file) = open_file(path) {
+        let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    }
 }
 
 pub fn remove(path: &Path) -> Result<(), StoreError> {

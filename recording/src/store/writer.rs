@@ -41,6 +41,8 @@ const SEGMENTS_AT_MOST: u64 = 8;
 const FEW_ROWS: usize = 512;
 /// Segments that may wait to be sealed.
 const MAX_UNSEALED: usize = 128;
+/// The latest of them, which are still on their way from the page cache to the disk.
+const LEAVING: usize = 3;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
 const FRAME: u64 = 64 << 10;
 /// Of a segment in a manifest.
@@ -391,7 +393,16 @@ impl Writer {
         while self.unsealed.len() > self.options.max_unsealed() {
             self.seal_oldest()?;
         }
+        self.leave_cache();
         Ok(())
+    }
+
+    /// What waits for long shall not stand in the page cache, which is for those that are watched. Each
+    /// segment is asked several times: first it is written to the disk, and then it can leave.
+    fn leave_cache(&self) {
+        for segment in self.unsealed.iter().rev().take(LEAVING) {
+            files::leave_cache(&self.dir.join(files::open_name(segment.number)));
+        }
     }
 
     /// Full segments that wait to be sealed, which [`Writer::finish`] does.
