@@ -1,0 +1,89 @@
+//! How a session ends: as recorded, or because it was lost.
+
+use std::time::Duration;
+
+use recording::Status;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{End, Session};
+use crate::reason;
+use crate::worker::Outcome;
+
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Session<'_> {
+    /// `None` where the session goes on over another connection.
+    pub(super) fn broken(&mut self, error: &std::io::Error) -> Option<End> {
+        let mut events = Vec::new();
+        let at = self.worker.now();
+        let ended = self.driver.end(at, &mut events);
+        if ended.and(self.heed(&mut events, at)).is_ok() && self.stream.is_none() {
+            return None;
+        }
+        self.worker.complain(format!("session lost: {error}"));
+        Some(End::Lost(reason::SESSION_LOST))
+    }
+
+    pub(super) fn lose_flights(&mut self, reason: &'static str) {
+        for flight in std::mem::take(&mut self.flights) {
+            if flight.sent_at.0 == 0 {
+                self.worker.skip(flight.job, reason);
+                continue;
+            }
+            let outcome = Outcome {
+                status: Status::Unanswered,
+                reason: Some(reason),
+                response: None,
+                ready_at: flight.ready_at,
+                sent_at: flight.sent_at,
+                last_byte_at: flight.last_byte_at,
+            };
+            self.worker.finish(flight.job, outcome);
+        }
+        self.unsent = 0;
+    }
+
+    /// Gives the reason for which rows that still come are skipped.
+    pub(super) async fn end(mut self, end: End) -> &'static str {
+        let (reason, close) = match end {
+            End::Closed(close) => (reason::LEFT, close),
+            End::Lost(reason) => (reason, None),
+            End::Parted => (reason::SESSION_LOST, None),
+        };
+        self.give_back_if_idle();
+        self.lose_flights(reason);
+        for (name, count) in self.driver.counts() {
+            self.worker.add_count(name, count);
+        }
+        let after = reason::after(reason);
+        if let Some(job) = self.held.take() {
+            self.worker.skip(job, after);
+        }
+        if reason != reason::LEFT {
+            return after;
+        }
+        let sent_at = self.worker.now();
+        self.out.clear();
+        self.driver.goodbye(&mut self.out);
+        if let Some(mut stream) = self.stream.take() {
+            let farewell = async {
+                stream.write_all(&self.out).await?;
+                stream.shutdown().await
+            };
+            // Nobody waits for what the target makes of it.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
+        if let Some(job) = close {
+            let outcome = Outcome {
+                status: Status::Ok,
+                ready_at: job.intended_at.max(self.answered_at),
+                sent_at,
+                last_byte_at: sent_at,
+                ..Outcome::default()
+            };
+            self.worker.finish(job, outcome);
+        }
+        reason::SESSION_LOST
+    }
+}
