@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use recording::Notes;
@@ -173,7 +174,10 @@ impl Unit {
             self.runs = Runs::Text(xxh3_64(text));
         }
         if !text.is_empty() {
-            let statement = sql::normalise(&String::from_utf8_lossy(text));
+            // What is UTF-8, as nearly all is, is told faster so.
+            let text =
+                str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed);
+            let statement = sql::normalise(&text);
             self.add_statement(statement);
         }
     }
