@@ -29,7 +29,7 @@ pub struct WriterOptions {
     pub rotate_bytes: usize,
     pub rotate_rows: usize,
     pub rotate_after: Option<Duration>,
-    /// Seal when nobody else needs the processor. Up to 128 segments then wait for it, on disk.
+    /// Seal when nobody else needs the processor. Up to 256 segments then wait for it, on disk.
     pub leisurely: bool,
     /// Bytes that the directory may have at any moment.
     pub max_bytes: Option<u64>,
@@ -40,7 +40,7 @@ const SEGMENTS_AT_MOST: u64 = 8;
 /// Rows that are not worth a batch on disk.
 const FEW_ROWS: usize = 512;
 /// Segments that may wait to be sealed.
-const MAX_UNSEALED: usize = 128;
+const MAX_UNSEALED: usize = 256;
 /// The latest of them, which are still on their way from the page cache to the disk.
 const LEAVING: usize = 3;
 /// On disk beside the rows: two manifests, the frame of a batch, the footer of a segment.
