@@ -207,7 +207,7 @@ impl Driver for PostgresDriver {
                 break;
             };
             self.session
-                .frame(frame, began, at, out, events)
+                .frame(&frame, began, at, out, events)
                 .map_err(|fault| match fault {
                     Fault::Driver(error) => error,
                     Fault::Violation(what) => violation(what),
@@ -267,7 +267,7 @@ impl From<DriverError> for Fault {
 impl Session {
     fn frame(
         &mut self,
-        frame: Frame<'_>,
+        frame: &Frame<'_>,
         began: Timestamp,
         at: Timestamp,
         out: &mut Vec<u8>,
@@ -279,7 +279,10 @@ impl Session {
         if self.state == State::Ready && self.outbox.is_empty() {
             return self.unasked(frame);
         }
-        let Some(message) = self.assembler.take(frame, began, at, &mut self.shapes)? else {
+        let message = Message::of(frame)?;
+        self.assembler
+            .take(frame, message.as_ref(), began, at, &mut self.shapes)?;
+        let Some(message) = message else {
             return Ok(());
         };
         match self.state {
@@ -289,7 +292,7 @@ impl Session {
     }
 
     /// A message while no request is under way.
-    fn unasked(&mut self, frame: Frame<'_>) -> Result<(), Fault> {
+    fn unasked(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
         match frame.tag() {
             b'N' | b'S' | b'A' => Ok(()),
             // The server goes down, or the session was idle for too long.

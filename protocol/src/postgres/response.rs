@@ -61,29 +61,27 @@ impl Assembler {
     }
 
     /// Takes the next message, of which the first byte came at `began` and the last at `at`.
-    /// Returns it where it is whole.
-    pub(crate) fn take<'a>(
+    /// `message` is what it says, where it is whole.
+    pub(crate) fn take(
         &mut self,
-        frame: Frame<'a>,
+        frame: &Frame<'_>,
+        message: Option<&Message<'_>>,
         began: Timestamp,
         at: Timestamp,
         shapes: &mut Shapes,
-    ) -> Result<Option<Message<'a>>, ReadError> {
+    ) -> Result<(), ReadError> {
         if self.response.wire_len == 0 {
             self.response.first_byte_at = began;
         }
         self.response.last_byte_at = at;
-        let bytes = match frame {
+        let bytes = match *frame {
             Frame::Whole { bytes, .. } => bytes,
             Frame::Part {
                 tag,
                 bytes,
                 first,
                 last,
-            } => {
-                self.part(tag, bytes, first, last)?;
-                return Ok(None);
-            }
+            } => return self.part(tag, bytes, first, last),
             Frame::Damaged { tag, len } => {
                 self.response.wire_len += len;
                 self.lost();
@@ -93,12 +91,14 @@ impl Assembler {
                     b'E' => self.fail(b""),
                     _ => {}
                 }
-                return Ok(None);
+                return Ok(());
             }
         };
-        let message = Message::parse(bytes)?;
         self.keep(frame.tag(), bytes);
-        match &message {
+        let Some(message) = message else {
+            return Ok(());
+        };
+        match message {
             Message::DataRow(_) | Message::CopyData { .. } => {
                 let payload = bytes.get(HEAD_LEN..).unwrap_or_default();
                 self.row(frame.tag(), xxh3_64_with_seed(payload, self.seed()));
@@ -113,7 +113,7 @@ impl Assembler {
             Message::ReadyForQuery(transaction) => self.response.transaction = *transaction,
             _ => {}
         }
-        Ok(Some(message))
+        Ok(())
     }
 
     /// Bytes of the response were lost: what is kept ends here.

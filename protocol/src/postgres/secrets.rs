@@ -25,11 +25,7 @@ pub(crate) fn blank(text: &mut [u8]) -> bool {
 /// Where the word begins next. Looks for its rarest letter first, since most text has none of it.
 fn find_word(text: &[u8], mut from: usize) -> Option<usize> {
     loop {
-        let w = from
-            + text
-                .get(from..)?
-                .iter()
-                .position(|byte| byte | 0x20 == b'w')?;
+        let w = from + memchr::memchr2(b'w', b'W', text.get(from..)?)?;
         let start = w.checked_sub(4);
         if let Some(start) = start
             && is_word(text, start)

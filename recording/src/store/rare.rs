@@ -29,6 +29,7 @@ impl<T: ArrowPrimitiveType> Rare<T> {
         }
     }
 
+    #[inline]
     pub fn push(&mut self, number: T::Native) {
         self.append_nulls();
         self.numbers.append_value(number);

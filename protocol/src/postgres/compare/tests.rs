@@ -78,8 +78,10 @@ impl Server {
         let mut framer = Framer::new(1 << 20);
         let mut input = self.0.as_slice();
         while let Some(frame) = framer.next(&mut input).unwrap() {
+            let message = Message::of(&frame).unwrap();
+            let shapes = &mut Shapes::default();
             assembler
-                .take(frame, Timestamp(0), Timestamp(0), &mut Shapes::default())
+                .take(&frame, message.as_ref(), Timestamp(0), Timestamp(0), shapes)
                 .unwrap();
         }
         Exchange {

@@ -55,14 +55,17 @@ impl Login {
     /// A message of the server's, until it is ready for queries or refuses.
     pub(super) fn server(
         &mut self,
-        frame: Frame<'_>,
+        frame: &Frame<'_>,
         began: Timestamp,
         at: Timestamp,
         session: &mut Session,
         rows: &mut Rows<'_>,
     ) -> Result<(), ReadError> {
         session.server_idle = frame.tag() == b'Z';
-        let Some(message) = self.assembler.take(frame, began, at, &mut session.shapes)? else {
+        let message = Message::of(frame)?;
+        self.assembler
+            .take(frame, message.as_ref(), began, at, &mut session.shapes)?;
+        let Some(message) = message else {
             return Ok(());
         };
         let status = match message {

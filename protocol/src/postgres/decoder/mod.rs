@@ -135,10 +135,13 @@ impl Decoder {
         }
         let mut began = self.client.began(at);
         let mut rows = self.order.rows(out);
-        while let Some(frame) = self.client.framer.next(&mut input)? {
-            self.session.client(frame, began, at, &mut rows)?;
-            began = at;
-        }
+        let session = &mut self.session;
+        self.client.framer.each(input, |frame| {
+            let began = std::mem::replace(&mut began, at);
+            session
+                .client(frame, began, at, &mut rows)
+                .map_err(Fault::from)
+        })?;
         self.client.began = began;
         Ok(())
     }
@@ -175,15 +178,15 @@ impl Decoder {
         }
         let mut began = self.server.began(at);
         let mut rows = self.order.rows(out);
-        while let Some(frame) = self.server.framer.next(&mut input)? {
-            if self.login.stage == Stage::Authenticating {
-                self.login
-                    .server(frame, began, at, &mut self.session, &mut rows)?;
-            } else {
-                self.session.server(frame, began, at, &mut rows)?;
+        let (login, session) = (&mut self.login, &mut self.session);
+        self.server.framer.each(input, |frame| {
+            let began = std::mem::replace(&mut began, at);
+            match login.stage {
+                Stage::Authenticating => login.server(frame, began, at, session, &mut rows),
+                _ => session.server(frame, began, at, &mut rows),
             }
-            began = at;
-        }
+            .map_err(Fault::from)
+        })?;
         self.server.began = began;
         if self.server.framer.partial().is_some() {
             self.session.server_idle = false;

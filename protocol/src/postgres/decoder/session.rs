@@ -96,7 +96,7 @@ impl Session {
     /// A message of the client's.
     pub(super) fn client(
         &mut self,
-        frame: Frame<'_>,
+        frame: &Frame<'_>,
         began: Timestamp,
         at: Timestamp,
         rows: &mut Rows<'_>,
@@ -211,7 +211,7 @@ impl Session {
 
     /// Copied data belongs to the request that opened the COPY, or is what the client was still
     /// sending when the server broke it off.
-    fn copy(&mut self, frame: Frame<'_>, at: Timestamp, rows: &mut Rows<'_>) {
+    fn copy(&mut self, frame: &Frame<'_>, at: Timestamp, rows: &mut Rows<'_>) {
         let ends = frame.tag() != b'd';
         if let Some(row) = &mut self.broken_copy {
             row.request.wire_len += frame.len();
@@ -248,7 +248,7 @@ impl Session {
     /// A message of the server's, after the login.
     pub(super) fn server(
         &mut self,
-        frame: Frame<'_>,
+        frame: &Frame<'_>,
         began: Timestamp,
         at: Timestamp,
         rows: &mut Rows<'_>,
@@ -264,13 +264,16 @@ impl Session {
         if let Frame::Damaged { .. } = frame {
             unit.notes.add(Notes::RESPONSE_GAP);
         }
-        let Some(message) = unit.assembler.take(frame, began, at, &mut self.shapes)? else {
+        let message = Message::of(frame)?;
+        unit.assembler
+            .take(frame, message.as_ref(), began, at, &mut self.shapes)?;
+        let Some(message) = &message else {
             if self.server_idle {
                 self.answer(Transaction::Unknown, rows);
             }
             return Ok(());
         };
-        unit.advance(&message);
+        unit.advance(message);
         match message {
             Message::DataRow(_) | Message::CopyData { .. } => {}
             Message::CopyIn if unit.copy == Copy::No => {
@@ -283,7 +286,7 @@ impl Session {
                 }
             }
             Message::CopyBoth => unit.copy = Copy::Both,
-            Message::CommandComplete { tag } => match tag {
+            Message::CommandComplete { tag } => match *tag {
                 b"DEALLOCATE ALL" | b"DISCARD ALL" => {
                     self.statements.forget_all();
                     self.strangers.forget_all();
@@ -301,7 +304,7 @@ impl Session {
                 self.ended = self.ended.or(Some(("fatal error", at)));
                 self.answer(Transaction::Unknown, rows);
             }
-            Message::ReadyForQuery(transaction) => self.answer(transaction, rows),
+            Message::ReadyForQuery(transaction) => self.answer(*transaction, rows),
             _ => {}
         }
         Ok(())
@@ -311,7 +314,7 @@ impl Session {
     /// given up.
     fn outside(
         &mut self,
-        frame: Frame<'_>,
+        frame: &Frame<'_>,
         began: Timestamp,
         at: Timestamp,
     ) -> Result<(), ReadError> {
@@ -319,20 +322,18 @@ impl Session {
         match frame.tag() {
             b'Z' => self.owed = self.owed.saturating_sub(1),
             b'E' => {
-                let fatal = match frame {
-                    Frame::Whole { bytes, .. } => match Message::parse(bytes)? {
-                        Message::Error(fields) => fields.fatal(),
-                        _ => false,
-                    },
-                    _ => false,
-                };
-                if fatal {
+                if let Some(message @ Message::Error(fields)) = &Message::of(frame)?
+                    && fields.fatal()
+                {
                     self.ended = self.ended.or(Some(("fatal error", at)));
-                    self.unasked.take(frame, began, at, &mut self.shapes)?;
+                    self.unasked
+                        .take(frame, Some(message), began, at, &mut self.shapes)?;
                 }
             }
             b'S' | b'N' | b'A' if quiet => {
-                self.unasked.take(frame, began, at, &mut self.shapes)?;
+                let message = Message::of(frame)?;
+                self.unasked
+                    .take(frame, message.as_ref(), began, at, &mut self.shapes)?;
             }
             _ => {}
         }

@@ -20,12 +20,12 @@ impl Unit {
     /// in the unit's bytes.
     pub(super) fn understand(
         &mut self,
-        frame: Frame<'_>,
+        frame: &Frame<'_>,
         start: usize,
         statements: &mut Statements,
         strangers: &mut Strangers,
     ) -> Result<(), ReadError> {
-        let bytes = match frame {
+        let bytes = match *frame {
             Frame::Whole { bytes, .. } => bytes,
             Frame::Part {
                 tag: b'B', bytes, ..

@@ -118,10 +118,10 @@ impl Unit {
     }
 
     /// Adds the client's bytes, up to `cap` in all. Gives where they begin.
-    pub(super) fn keep(&mut self, frame: Frame<'_>, at: Timestamp, cap: usize) -> usize {
+    pub(super) fn keep(&mut self, frame: &Frame<'_>, at: Timestamp, cap: usize) -> usize {
         let start = self.bytes.len();
         self.last_byte_at = at;
-        let bytes = match frame {
+        let bytes = match *frame {
             Frame::Whole { bytes, .. } | Frame::Part { bytes, .. } => bytes,
             Frame::Damaged { len, .. } => {
                 self.wire_len += len;
@@ -148,7 +148,7 @@ impl Unit {
     }
 
     /// Counts bytes that are not worth keeping.
-    pub(super) fn pass_over(&mut self, frame: Frame<'_>, at: Timestamp) {
+    pub(super) fn pass_over(&mut self, frame: &Frame<'_>, at: Timestamp) {
         self.keep(frame, at, 0);
     }
 

@@ -2,6 +2,7 @@
 
 use recording::Transaction;
 
+use super::framing::Frame;
 use super::lists::{Columns, Fields, Oids, Values};
 use super::startup::Secret;
 use crate::reader::{ReadError, Reader};
@@ -78,7 +79,17 @@ pub(crate) enum Authentication<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// What a frame says, where it is whole.
+    #[inline]
+    pub(crate) fn of(frame: &Frame<'a>) -> Result<Option<Message<'a>>, ReadError> {
+        match *frame {
+            Frame::Whole { bytes, .. } => Message::parse(bytes).map(Some),
+            Frame::Part { .. } | Frame::Damaged { .. } => Ok(None),
+        }
+    }
+
     /// `message` is whole, with its head.
+    #[inline]
     pub(crate) fn parse(message: &'a [u8]) -> Result<Message<'a>, ReadError> {
         let mut reader = Reader::new(message);
         let tag = reader.u8("tag")?;

@@ -96,14 +96,59 @@ impl Framer {
         self.tagged = tagged;
     }
 
+    /// Gives `take` each message of `input`: by reference, for a frame that is copied while it is
+    /// still on its way to memory is waited for.
+    #[inline]
+    pub(crate) fn each<E: From<FrameError>>(
+        &mut self,
+        mut input: &[u8],
+        mut take: impl FnMut(&Frame<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        loop {
+            self.settle();
+            if let Some((tag, bytes)) = self.at_hand(&mut input)? {
+                take(&Frame::Whole { tag, bytes })?;
+            } else if let Some(frame) = self.in_pieces(&mut input)? {
+                take(&frame)?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
     /// The next message of `input`, which is advanced. `None` when all of it is taken.
     pub(crate) fn next<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Frame<'s>>, FrameError> {
         self.settle();
+        match self.at_hand(input)? {
+            Some((tag, bytes)) => Ok(Some(Frame::Whole { tag, bytes })),
+            None => self.in_pieces(input),
+        }
+    }
+
+    /// The tag and the bytes of a message that is whole in the input, as nearly all are.
+    #[inline]
+    fn at_hand<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<(u8, &'i [u8])>, FrameError> {
+        if let Mode::Whole = self.mode
+            && self.carry.is_empty()
+            && let Some(head) = self.head(input)?
+            && let Some((bytes, rest)) = input.split_at_checked(head.len)
+        {
+            *input = rest;
+            self.offset += bytes.len() as u64;
+            return Ok(Some((head.tag, bytes)));
+        }
+        Ok(None)
+    }
+
+    fn in_pieces<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Frame<'s>>, FrameError> {
         match self.mode {
-            Mode::Whole => self.whole(input),
+            Mode::Whole => self.put_together(input),
             Mode::Parts { tag, left } => {
                 let bytes = take(input, left);
                 if bytes.is_empty() {
@@ -136,19 +181,7 @@ impl Framer {
         }
     }
 
-    fn whole<'s, 'i: 's>(
-        &'s mut self,
-        input: &mut &'i [u8],
-    ) -> Result<Option<Frame<'s>>, FrameError> {
-        if self.carry.is_empty()
-            && let Some(head) = self.head(input)?
-            && let Some((bytes, rest)) = input.split_at_checked(head.len)
-        {
-            *input = rest;
-            self.offset += bytes.len() as u64;
-            let tag = head.tag;
-            return Ok(Some(Frame::Whole { tag, bytes }));
-        }
+    fn put_together<'s>(&'s mut self, input: &mut &[u8]) -> Result<Option<Frame<'s>>, FrameError> {
         let head_len = if self.tagged { 5 } else { 4 };
         self.fill(input, head_len);
         let Some(head) = self.head(&self.carry)? else {
@@ -187,6 +220,7 @@ impl Framer {
         self.carry.extend_from_slice(taken);
     }
 
+    #[inline]
     fn head(&self, bytes: &[u8]) -> Result<Option<Head>, FrameError> {
         let (tag, bytes, range) = match bytes.split_first() {
             None => return Ok(None),
