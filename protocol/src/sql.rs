@@ -2,12 +2,16 @@
 
 mod lexer;
 mod order;
+mod patterns;
+
+use std::ops::Range;
 
 use recording::Statement;
 use xxhash_rust::xxh3::xxh3_64;
 
 use lexer::{Lexer, Token};
 pub use order::ordered;
+pub use patterns::Patterns;
 
 /// Longest normalised text, in bytes. What is longer ends in [`CUT`].
 const MAX_TEXT: usize = 64 << 10;
@@ -22,9 +26,19 @@ const CUT: &str = " ...";
 /// The fingerprint is XXH3-64 with seed 0 of the text, so that it is the same in every recording.
 /// Normalising a normalised text changes nothing. No literal survives, an unterminated one neither.
 pub fn normalise(text: &str) -> Statement {
+    normalise_and_tell(text, |_| {})
+}
+
+/// Tells where the literals stand, too.
+fn normalise_and_tell(text: &str, mut tell: impl FnMut(Range<usize>)) -> Statement {
     let mut writer = Writer::new(text.len());
     let mut lexer = Lexer::new(text.as_bytes());
+    let mut start = 0;
     while let Some(token) = lexer.next(|| writer.after_operand()) {
+        if token == Token::Literal {
+            tell(start..lexer.at);
+        }
+        start = lexer.at;
         if writer.out.len() > MAX_TEXT {
             writer.out.extend_from_slice(CUT.as_bytes());
             return writer.statement();

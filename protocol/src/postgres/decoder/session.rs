@@ -14,6 +14,7 @@ use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
 use crate::postgres::response::{Assembler, Shapes};
 use crate::reader::ReadError;
+use crate::sql::Patterns;
 
 /// Requests that may wait for a server that answers, and for one that never said a word.
 const MAX_WAITING: usize = 10_000;
@@ -39,6 +40,8 @@ pub(super) struct Session {
     pub(super) statements: Statements,
     pub(super) strangers: Strangers,
     pub(super) shapes: Shapes,
+    /// Of simple queries.
+    patterns: Patterns,
     /// Responses to come for requests that were given up.
     owed: u64,
     pub(super) paired: bool,
@@ -75,6 +78,7 @@ impl Session {
             statements: Statements::default(),
             strangers: Strangers::default(),
             shapes: Shapes::default(),
+            patterns: Patterns::default(),
             owed: 0,
             paired: true,
             server_idle: true,
@@ -199,7 +203,7 @@ impl Session {
             _ => return,
         };
         if tag == b'Q' {
-            unit.understand_query(&self.strangers);
+            unit.understand_query(&self.strangers, &mut self.patterns);
         }
         if unit.closed
             && !self.paired
@@ -469,5 +473,6 @@ impl Session {
             + self.statements.held()
             + self.strangers.held()
             + self.shapes.held()
+            + self.patterns.held()
     }
 }

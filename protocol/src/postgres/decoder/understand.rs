@@ -11,7 +11,7 @@ use crate::postgres::messages::frontend::{Message, Target};
 use crate::postgres::messages::{Formats, Frame};
 use crate::postgres::secrets;
 use crate::reader::{ReadError, Reader};
-use crate::sql;
+use crate::sql::Patterns;
 
 const HEAD_LEN: usize = 5;
 
@@ -158,7 +158,7 @@ impl Unit {
     }
 
     /// Reads the text of a simple query, all of which was kept or cut.
-    pub(super) fn understand_query(&mut self, strangers: &Strangers) {
+    pub(super) fn understand_query(&mut self, strangers: &Strangers, patterns: &mut Patterns) {
         self.runs = Runs::Anything;
         if self.notes.contains(Notes::REQUEST_GAP) {
             return;
@@ -177,7 +177,7 @@ impl Unit {
             // What is UTF-8, as nearly all is, is told faster so.
             let text =
                 str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed);
-            let statement = sql::normalise(&text);
+            let statement = patterns.normalise(&text);
             self.add_statement(statement);
         }
     }
