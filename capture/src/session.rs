@@ -263,10 +263,11 @@ impl Session {
 
     /// Looks at the decoder after each call.
     fn after(&mut self, rows: usize, out: &mut Output) {
+        let mut refused = None;
         if out.rows.len() > rows {
             self.count_strangers(false, out);
+            refused = self.sign(rows, out);
         }
-        let refused = self.sign(rows, out);
         let Decoding::Reading(decoder) = &self.decoding else {
             return;
         };

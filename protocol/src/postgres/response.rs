@@ -1,7 +1,7 @@
-use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+use ahash::HashMap;
 use recording::{Response, Timestamp};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 

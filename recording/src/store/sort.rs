@@ -17,7 +17,7 @@ use crate::Timestamp;
 /// Rows that are gathered at a time.
 pub const CHUNK_ROWS: usize = 8_192;
 /// Bytes of their requests and responses.
-pub const CHUNK_BYTES: u64 = 512 << 10;
+pub const CHUNK_BYTES: u64 = 256 << 10;
 
 /// Batches of [`SCHEMA`], sorted by `(started_at, session, seq)`.
 #[derive(Debug)]

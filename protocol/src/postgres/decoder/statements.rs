@@ -1,7 +1,7 @@
-use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, OnceLock};
 
+use ahash::HashMap;
 use recording::Statement;
 use xxhash_rust::xxh3::xxh3_64;
 
