@@ -117,6 +117,10 @@ pub fn properties(absent: &[bool]) -> WriterProperties {
             .set_column_dictionary_enabled(path(name), false)
             .set_column_encoding(path(name), Encoding::DELTA_LENGTH_BYTE_ARRAY);
     }
+    // Packed to their last bit: nothing is left to compress.
+    for name in ["seq", "first_byte_ns", "last_byte_ns"] {
+        properties = properties.set_column_compression(path(name), Compression::UNCOMPRESSED);
+    }
     for name in ["started_at", "session", "fingerprint"] {
         properties = properties.set_column_statistics_enabled(path(name), EnabledStatistics::Chunk);
     }
