@@ -110,7 +110,9 @@ pub fn replay(
     let manifest = thread::scope(|scope| {
         let running = scope.spawn(|| ::replay::run(recording, options, output, &progress, stop));
         while !running.is_finished() {
-            show(&bar, &progress);
+            if !bar.is_hidden() {
+                show(&bar, &progress);
+            }
             thread::park_timeout(REFRESH);
         }
         running.join()

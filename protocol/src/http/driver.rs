@@ -163,7 +163,7 @@ impl Driver for HttpDriver {
         if Body::of_request(&mut head).is_err() {
             return unsupported("ambiguous framing");
         }
-        let asked = Asked::of(&head.method);
+        let asked = Asked::of(head.method());
         if asked == Asked::Connect {
             return unsupported("CONNECT");
         }
@@ -174,19 +174,21 @@ impl Driver for HttpDriver {
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
         let blanked = notes.contains(Notes::SECRET_BLANKED);
-        let (rewritten, mapped) = rewrite::head(raw, &head, blanked, &self.login);
-        if blanked && secrets::lacks(&rewritten) {
+        let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
+        let sink = if blocked { &mut self.backlog } else { out };
+        let start = sink.len();
+        let mapped = rewrite::head(raw, &head, blanked, &self.login, sink);
+        let rewritten = sink.get(start..).unwrap_or_default();
+        if blanked && secrets::lacks(rewritten) {
+            sink.truncate(start);
             return unsupported(NO_CREDENTIALS);
         }
         self.cookies_mapped += mapped;
         if wishes::changes_fields(&self.login.options)
-            && let Ok(sent) = RequestHead::parse(&rewritten)
+            && let Ok(sent) = RequestHead::parse(rewritten)
         {
             head = sent;
         }
-        let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
-        let sink = if blocked { &mut self.backlog } else { out };
-        sink.extend_from_slice(&rewritten);
         let mut held = Vec::new();
         // Who was never asked to continue in the recording had sent it without waiting.
         if continued && !blocked && head.head.has_token("expect", "100-continue") {

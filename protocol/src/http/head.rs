@@ -108,7 +108,7 @@ pub struct Field {
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     pub head: Head,
-    pub method: String,
+    method: Range<usize>,
     pub target: Range<usize>,
 }
 
@@ -141,9 +141,15 @@ impl Head {
 
     /// Does a list field have the token? Case does not count.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.items(name)
+            .any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// Of a list field.
+    fn items(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.values(name)
             .flat_map(|value| value.split(|byte| *byte == b','))
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+            .map(<[u8]>::trim_ascii)
     }
 
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -169,6 +175,17 @@ impl Head {
         self.flaw.is_some_and(|flaw| flaw != LONE_LF)
     }
 
+    /// Do all lines end in CR LF, from the first byte on?
+    fn is_plain(&self) -> bool {
+        let begins_a_line = |field: &Field| {
+            let before = self.text.get(..field.name.start);
+            before.is_some_and(|before| before.ends_with(b"\r\n"))
+        };
+        self.text.first().is_some_and(u8::is_ascii_graphic)
+            && self.text.ends_with(b"\r\n\r\n")
+            && self.fields.iter().all(begins_a_line)
+    }
+
     /// May the connection carry another message after this one?
     pub fn keeps_alive(&self) -> bool {
         match self.minor {
@@ -184,10 +201,7 @@ impl Head {
         }
         let mut length = None;
         let mut flaw = None;
-        let items = self
-            .values("content-length")
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii);
+        let items = self.items("content-length");
         for digits in items {
             if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
                 return Err("invalid content-length");
@@ -211,11 +225,7 @@ impl Head {
         if self.framing_folded {
             return Err(FOLDED);
         }
-        let codings: Vec<&[u8]> = self
-            .values("transfer-encoding")
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .collect();
+        let codings: Vec<&[u8]> = self.items("transfer-encoding").collect();
         let Some((last, before)) = codings.split_last() else {
             return Ok(None);
         };
@@ -253,7 +263,13 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 impl RequestHead {
     pub fn parse(bytes: &[u8]) -> Result<RequestHead, Fault> {
-        let lines = Lines::read(bytes);
+        match RequestHead::of(Lines::plain(bytes)) {
+            Ok(head) if head.head.is_plain() => Ok(head),
+            _ => RequestHead::of(Lines::read(bytes)),
+        }
+    }
+
+    fn of(lines: Lines) -> Result<RequestHead, Fault> {
         if lines.space_before_colon {
             return Err("white space before a colon");
         }
@@ -266,7 +282,8 @@ impl RequestHead {
         }
         let target = request.path.unwrap_or_default();
         let target = place(&lines.text, target.as_bytes());
-        let method = request.method.unwrap_or_default().to_owned();
+        let method = request.method.unwrap_or_default();
+        let method = place(&lines.text, method.as_bytes());
         let minor = request.version.unwrap_or_default();
         let fields = places(&lines.text, request.headers);
         Ok(RequestHead {
@@ -276,6 +293,10 @@ impl RequestHead {
         })
     }
 
+    pub fn method(&self) -> &str {
+        str::from_utf8(self.head.text(&self.method)).unwrap_or_default()
+    }
+
     pub fn target(&self) -> &[u8] {
         self.head.text(&self.target)
     }
@@ -283,14 +304,20 @@ impl RequestHead {
 
 impl ResponseHead {
     pub fn parse(bytes: &[u8]) -> Result<ResponseHead, Fault> {
-        let mut lines = Lines::read(bytes);
+        match ResponseHead::of(Lines::plain(bytes)) {
+            Ok(head) if head.head.is_plain() => Ok(head),
+            _ => ResponseHead::of(Lines::read(bytes)),
+        }
+    }
+
+    fn of(mut lines: Lines) -> Result<ResponseHead, Fault> {
         if lines.space_before_colon {
             lines.flaw = Some("white space before a colon");
         }
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut []);
         let mut config = httparse::ParserConfig::default();
-        config.allow_spaces_after_header_name_in_responses(true);
+        config.allow_spaces_after_header_name_in_responses(lines.space_before_colon);
         match config.parse_response_with_uninit_headers(&mut response, &lines.text, &mut fields) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err("invalid head"),
@@ -329,6 +356,17 @@ struct Lines {
 }
 
 impl Lines {
+    /// Of a head that has nothing to look for, as nearly all are: with folds, or white space before a
+    /// colon, it can't be parsed; the ends of its lines are looked at where they are known.
+    fn plain(bytes: &[u8]) -> Lines {
+        Lines {
+            text: bytes.to_vec(),
+            flaw: None,
+            folds: Vec::new(),
+            space_before_colon: false,
+        }
+    }
+
     fn read(bytes: &[u8]) -> Lines {
         let mut lines = Lines {
             text: bytes.to_vec(),
@@ -408,6 +446,8 @@ fn place(text: &[u8], slice: &[u8]) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn request(text: &str) -> Result<RequestHead, Fault> {
@@ -450,7 +490,7 @@ mod tests {
     fn a_request_is_read() {
         let read =
             request("PUT /a?b=c HTTP/1.0\r\nHost: x\r\nConnection: Keep-Alive, x\r\n\r\n").unwrap();
-        assert_eq!(read.method, "PUT");
+        assert_eq!(read.method(), "PUT");
         assert_eq!(read.target(), b"/a?b=c");
         assert_eq!(read.head.value("host"), Some(&b"x"[..]));
         assert_eq!(read.head.flaw, None);
@@ -572,6 +612,56 @@ mod tests {
             ("GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", "invalid field"),
         ] {
             assert_eq!(request(text).unwrap_err(), name, "{text:?}");
+        }
+    }
+
+    fn piece() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "GET / HTTP/1.1",
+            "HTTP/1.1 200 OK",
+            "HTTP/1.0 404",
+            "\r\n",
+            "\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            " ",
+            "\t",
+            ":",
+            "Host: a",
+            "A : b",
+            " folded",
+            "\tfolded",
+            "Content-Length: 5",
+            "Transfer-Encoding:",
+            "chunked",
+            "b",
+            "\u{e9}",
+            "\0",
+        ])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Lines need be looked at one by one only where a head can't be parsed without.
+        #[test]
+        fn a_plain_head_is_read_as_line_by_line(pieces in prop::collection::vec(piece(), 0..16)) {
+            let text = pieces.concat() + "\r\n\r\n";
+            let end = EmptyLine::default().find(text.as_bytes()).unwrap_or_default();
+            let bytes = &text.as_bytes()[..end];
+            if let Ok(plain) = RequestHead::of(Lines::plain(bytes))
+                && plain.head.is_plain()
+            {
+                let read = RequestHead::of(Lines::read(bytes));
+                prop_assert_eq!(format!("{:?}", Ok::<_, Fault>(plain)), format!("{read:?}"));
+            }
+            if let Ok(plain) = ResponseHead::of(Lines::plain(bytes))
+                && plain.head.is_plain()
+            {
+                let read = ResponseHead::of(Lines::read(bytes));
+                prop_assert_eq!(format!("{:?}", Ok::<_, Fault>(plain)), format!("{read:?}"));
+            }
         }
     }
 }

@@ -90,9 +90,11 @@ impl Protocol for Http {
     }
 
     fn abridge(&self, recorded: &mut Response) {
-        let heads = message::heads_len(&recorded.body);
-        recorded.body.truncate(heads.unwrap_or_default());
-        recorded.body.shrink_to_fit();
+        let body = &mut recorded.body;
+        let tells = message::begins_with_interim(body) || cookies::may_be_set_by(body);
+        let heads = tells.then(|| message::heads_len(body)).flatten();
+        body.truncate(heads.unwrap_or_default());
+        body.shrink_to_fit();
     }
 
     fn made_up(&self, recorded: &Exchange) -> Vec<Recorded> {

@@ -11,23 +11,30 @@ use super::head::RequestHead;
 use super::{cookies, wishes};
 use crate::Login;
 
-type Edit = (Range<usize>, Vec<u8>);
-
-/// `raw` to the target's name, with its cookies and the user's fields; and how many cookies are others
-/// now. Credentials that were `blanked` are filled in where they are known.
-pub fn head(raw: &[u8], head: &RequestHead, blanked: bool, login: &Login) -> (Vec<u8>, u64) {
+/// Writes `raw` to the target's name, with its cookies and the user's fields; gives how many cookies are
+/// others now. Credentials that were `blanked` are filled in where they are known.
+pub fn head(
+    raw: &[u8],
+    head: &RequestHead,
+    blanked: bool,
+    login: &Login,
+    out: &mut Vec<u8>,
+) -> u64 {
     let mut writer = Writer {
         login,
         host: head.head.value("host").unwrap_or_default(),
         blanked,
         mapped: 0,
     };
-    let mut edits: Vec<Edit> = Vec::new();
-    edits.extend(
-        writer
-            .target(head.target())
-            .map(|new| (head.target.clone(), new)),
-    );
+    let mut copied = 0;
+    let mut replace = |range: Range<usize>, new: &[u8]| {
+        out.extend_from_slice(raw.get(copied..range.start).unwrap_or_default());
+        out.extend_from_slice(new);
+        copied = range.end;
+    };
+    if let Some(new) = writer.target(head.target()) {
+        replace(head.target.clone(), &new);
+    }
     let end = raw.strip_suffix(b"\r\n").or(raw.strip_suffix(b"\n"));
     let end = end.unwrap_or(raw).len();
     let mut places = head.head.places().iter().peekable();
@@ -36,21 +43,28 @@ pub fn head(raw: &[u8], head: &RequestHead, blanked: bool, login: &Login) -> (Ve
         let start = place.value.start;
         let line_end = places.peek().map_or(end, |next| next.name.start);
         match writer.field(name, value) {
-            Some(Cow::Borrowed(_)) => {}
-            Some(Cow::Owned(new)) => edits.push((start..start + value.len(), new)),
-            None => edits.push((place.name.start..line_end, Vec::new())),
+            Field::Kept => {}
+            Field::Other(new) => replace(start..start + value.len(), &new),
+            Field::Dropped => replace(place.name.start..line_end, b""),
         }
     }
-    let mut added = Vec::new();
+    replace(end..end, b"");
     let options = &login.options;
     for (name, value) in wishes::set_headers(options) {
         let dropped = wishes::drops_header(options, name.as_bytes());
         if dropped || head.head.value(name).is_none() {
-            added.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            replace(end..end, format!("{name}: {value}\r\n").as_bytes());
         }
     }
-    edits.push((end..end, added));
-    (apply(raw, edits), writer.mapped)
+    replace(raw.len()..raw.len(), b"");
+    writer.mapped
+}
+
+/// What becomes of a field.
+enum Field<'a> {
+    Kept,
+    Other(Cow<'a, [u8]>),
+    Dropped,
 }
 
 struct Writer<'a> {
@@ -77,39 +91,38 @@ impl<'a> Writer<'a> {
         let known = url.as_deref().unwrap_or(recorded);
         let authority = self.authority();
         match authority.and_then(|name| authority_of(known, None, name)) {
-            Some(edit) => Some(apply(known, vec![edit])),
+            Some(new) => Some(new),
             None => url,
         }
     }
 
-    /// The field's value as it is to be sent. `None` leaves the field out.
-    fn field<'b>(&mut self, name: &[u8], value: &'b [u8]) -> Option<Cow<'b, [u8]>> {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Field<'a> {
         let options = &self.login.options;
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         let authority = self.authority();
         let new = if wishes::drops_header(options, name) {
-            return None;
+            return Field::Dropped;
         } else if let Some(new) = wishes::set_header(options, name) {
-            Some(new.as_bytes().to_vec())
+            Some(Cow::Borrowed(new.as_bytes()))
         } else if is(b"host") {
-            authority.map(<[u8]>::to_vec)
+            authority.map(Cow::Borrowed)
         } else if is(b"origin") || is(b"referer") {
-            let edit = authority.and_then(|new| authority_of(value, Some(self.host), new));
-            edit.map(|edit| apply(value, vec![edit]))
+            let new = authority.and_then(|new| authority_of(value, Some(self.host), new));
+            new.map(Cow::Owned)
         } else if is(b"cookie") {
             let wanted = |name: &[u8]| !wishes::drops_cookie(options, name);
             let (new, mapped) = cookies::rewrite(value, &self.login.learnt, wanted);
             self.mapped += mapped;
             if new.is_empty() && !value.is_empty() {
-                return None;
+                return Field::Dropped;
             }
-            Some(new)
+            Some(Cow::Owned(new))
         } else if self.blanked && is(b"authorization") {
-            self.credentials(value)
+            self.credentials(value).map(Cow::Owned)
         } else {
             None
         };
-        Some(new.map_or(Cow::Borrowed(value), Cow::Owned))
+        new.map_or(Field::Kept, Field::Other)
     }
 
     /// For a blanked `Basic` field, where the user told whom to be.
@@ -122,30 +135,16 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Another authority for a URL: where it is absolute, and has the authority that is `only` to be
-/// replaced.
-fn authority_of(url: &[u8], only: Option<&[u8]>, new: &[u8]) -> Option<Edit> {
-    let scheme = memmem::find(url, b"://")? + 3;
+/// A URL with another authority: where it is absolute, and has the one that is `only` to be replaced.
+fn authority_of(url: &[u8], only: Option<&[u8]>, new: &[u8]) -> Option<Vec<u8>> {
     if url.starts_with(b"/") {
         return None;
     }
-    let rest = url.get(scheme..)?;
+    let start = memmem::find(url, b"://")? + 3;
+    let (scheme, rest) = url.split_at_checked(start)?;
     let authority = rest.split(|byte| b"/?#".contains(byte)).next()?;
     if only.is_some_and(|only| only != authority) {
         return None;
     }
-    Some((scheme..scheme + authority.len(), new.to_vec()))
-}
-
-fn apply(raw: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
-    edits.sort_by_key(|(range, _)| range.start);
-    let mut text = Vec::with_capacity(raw.len() + 64);
-    let mut copied = 0;
-    for (range, new) in edits {
-        text.extend_from_slice(raw.get(copied..range.start).unwrap_or_default());
-        text.extend_from_slice(&new);
-        copied = range.end;
-    }
-    text.extend_from_slice(raw.get(copied..).unwrap_or_default());
-    text
+    Some([scheme, new, rest.get(authority.len()..)?].concat())
 }

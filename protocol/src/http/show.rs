@@ -36,7 +36,7 @@ pub fn request(exchange: &Exchange) -> Shown {
         _ => parameters.push(String::from_utf8_lossy(body).into_owned()),
     }
     Shown {
-        statement: Some(format!("{} {target}", head.method)),
+        statement: Some(format!("{} {target}", head.method())),
         parameters,
     }
 }

@@ -154,12 +154,12 @@ impl HttpDecoder {
         if info.application.is_none() {
             info.application = text("user-agent");
         }
-        let asked = Asked::of(&head.method);
+        let asked = Asked::of(head.method());
         let mut under_way = UnderWay::new(asked, began);
         under_way.tunnel = tunnel(asked, &head);
         let exchange = &mut under_way.exchange;
-        exchange.request.statement = Some(template::statement(&head.method, head.target()));
-        exchange.request.command = head.method.as_str().into();
+        exchange.request.statement = Some(template::statement(head.method(), head.target()));
+        exchange.request.command = head.method().into();
         if let Some(flaw) = head.head.flaw {
             exchange.reason = Some(flaw.into());
         }
@@ -191,9 +191,9 @@ impl HttpDecoder {
         let word = std::str::from_utf8(word).unwrap_or_default();
         let mut under_way = UnderWay::new(Asked::of(word), began);
         if let Ok(head) = RequestHead::parse(bytes) {
-            under_way.exchange.request.command = head.method.as_str().into();
+            under_way.exchange.request.command = head.method().into();
             under_way.exchange.request.statement =
-                Some(template::statement(&head.method, head.target()));
+                Some(template::statement(head.method(), head.target()));
         }
         self.push_request(under_way, bytes, at, out);
         self.lose_client(fault, out);
