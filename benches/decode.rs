@@ -1,8 +1,10 @@
-//! The PostgreSQL decoder alone, on what `pgbench -S -M prepared` says once it has prepared.
+//! The PostgreSQL decoder alone: on what `pgbench -S` says, prepared and as simple queries, and on simple
+//! queries of which no two are alike.
 
 #![allow(clippy::expect_used)]
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use protocol::{Limits, Opening, Side};
 use recording::{SessionInfo, Timestamp};
 
@@ -54,6 +56,39 @@ fn prepare() -> Vec<u8> {
 }
 
 fn decode(c: &mut Criterion) {
+    let account = |i: i64| (i * 7919 % 2_000_000).to_string();
+    let prepared = |i| request(&account(i));
+    let simple = |i| {
+        let text = format!(
+            "SELECT abalance FROM pgbench_accounts WHERE aid = {};\0",
+            account(i)
+        );
+        message(b'Q', text.as_bytes())
+    };
+    let unlike = |i| {
+        let text = format!(
+            "SELECT c{i} FROM pgbench_accounts WHERE aid = {};\0",
+            account(i)
+        );
+        message(b'Q', text.as_bytes())
+    };
+    let extended = response();
+    let answer = extended.get(5..).expect("longer than a BindComplete");
+    let mut group = c.benchmark_group("postgres");
+    group.throughput(Throughput::Elements(REQUESTS.unsigned_abs()));
+    bench(&mut group, "prepared select", prepared, &extended);
+    bench(&mut group, "simple select", simple, answer);
+    bench(&mut group, "simple selects, all unlike", unlike, answer);
+    group.finish();
+}
+
+/// Requests, each with its response.
+fn bench(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    request: impl Fn(i64) -> Vec<u8>,
+    response: &[u8],
+) {
     let postgres = protocol::by_name("postgres").expect("in the registry");
     let endpoint = "127.0.0.1:5432".parse().expect("an endpoint");
     let info = SessionInfo {
@@ -65,14 +100,9 @@ fn decode(c: &mut Criterion) {
         application: None,
         backend: None,
     };
-    let requests: Vec<Vec<u8>> = (0..REQUESTS)
-        .map(|i| request(&(i * 7919 % 2_000_000).to_string()))
-        .collect();
-    let response = response();
+    let requests: Vec<Vec<u8>> = (0..REQUESTS).map(request).collect();
     let prepared = [message(b'1', b""), message(b'Z', b"I")].concat();
-    let mut group = c.benchmark_group("postgres");
-    group.throughput(Throughput::Elements(REQUESTS.unsigned_abs()));
-    group.bench_function("prepared select, request and response", |b| {
+    group.bench_function(name, |b| {
         b.iter(|| {
             let opening = Opening {
                 at: Timestamp(0),
@@ -87,7 +117,7 @@ fn decode(c: &mut Criterion) {
             let mut at = 10;
             for request in &requests {
                 decoder.data(Side::Client, request, Timestamp(at), &mut rows);
-                decoder.data(Side::Server, &response, Timestamp(at + 5), &mut rows);
+                decoder.data(Side::Server, response, Timestamp(at + 5), &mut rows);
                 at += 10;
                 count += rows.len();
                 rows.clear();
@@ -96,7 +126,6 @@ fn decode(c: &mut Criterion) {
             count
         });
     });
-    group.finish();
 }
 
 criterion_group!(benches, decode);
