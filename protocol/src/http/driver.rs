@@ -8,7 +8,7 @@ use recording::{Exchange, Notes, Response, Timestamp};
 use super::body::{Asked, Body};
 use super::cookies::{self, Cookie};
 use super::head::{EmptyLine, RequestHead};
-use super::message::{begins_with_interim, heads};
+use super::message::heads;
 use super::reply::{Progress, Reply};
 use super::{rewrite, secrets, wishes};
 use crate::{Driver, DriverError, DriverEvent, Limits, Login};
@@ -168,8 +168,7 @@ impl Driver for HttpDriver {
             return unsupported("CONNECT");
         }
         let kept = request.response.as_ref().map(|response| &response.body);
-        let tells = |body: &&Vec<u8>| begins_with_interim(body) || cookies::may_be_set_by(body);
-        let recorded = kept.filter(tells).and_then(|body| heads(body));
+        let recorded = kept.and_then(|body| heads(body));
         let continued = recorded
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));

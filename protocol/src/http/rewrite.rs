@@ -43,9 +43,9 @@ pub fn head(
         let start = place.value.start;
         let line_end = places.peek().map_or(end, |next| next.name.start);
         match writer.field(name, value) {
-            Field::Kept => {}
-            Field::Other(new) => replace(start..start + value.len(), &new),
-            Field::Dropped => replace(place.name.start..line_end, b""),
+            Fate::Kept => {}
+            Fate::Other(new) => replace(start..start + value.len(), &new),
+            Fate::Dropped => replace(place.name.start..line_end, b""),
         }
     }
     replace(end..end, b"");
@@ -61,7 +61,7 @@ pub fn head(
 }
 
 /// What becomes of a field.
-enum Field<'a> {
+enum Fate<'a> {
     Kept,
     Other(Cow<'a, [u8]>),
     Dropped,
@@ -96,12 +96,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Field<'a> {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Fate<'a> {
         let options = &self.login.options;
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         let authority = self.authority();
         let new = if wishes::drops_header(options, name) {
-            return Field::Dropped;
+            return Fate::Dropped;
         } else if let Some(new) = wishes::set_header(options, name) {
             Some(Cow::Borrowed(new.as_bytes()))
         } else if is(b"host") {
@@ -114,7 +114,7 @@ impl<'a> Writer<'a> {
             let (new, mapped) = cookies::rewrite(value, &self.login.learnt, wanted);
             self.mapped += mapped;
             if new.is_empty() && !value.is_empty() {
-                return Field::Dropped;
+                return Fate::Dropped;
             }
             Some(Cow::Owned(new))
         } else if self.blanked && is(b"authorization") {
@@ -122,7 +122,7 @@ impl<'a> Writer<'a> {
         } else {
             None
         };
-        new.map_or(Field::Kept, Field::Other)
+        new.map_or(Fate::Kept, Fate::Other)
     }
 
     /// For a blanked `Basic` field, where the user told whom to be.
