@@ -1,6 +1,7 @@
 //! The threads of a capture, and the channels between them.
 
 use std::collections::BTreeSet;
+use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -300,6 +301,7 @@ fn run_threads(
             };
             let rows = Batch::new(&options.writer);
             threads.push(scope.spawn(move || {
+                call_thread(c"capture-worker");
                 work(worker, rows, &batches, &returned, reporter);
                 Ok(())
             }));
@@ -312,17 +314,25 @@ fn run_threads(
                 writer: writer.clone(),
                 told: control.started,
             };
-            threads.push(scope.spawn(move || match input {
-                Input::Live(name, live) => {
-                    reader::listen(live, &name, options, splitter, reporter, control)
+            threads.push(scope.spawn(move || {
+                call_thread(c"capture-reader");
+                match input {
+                    Input::Live(name, live) => {
+                        reader::listen(live, &name, options, splitter, reporter, control)
+                    }
+                    Input::Files(files) => reader::read(&files, splitter, reporter, control),
                 }
-                Input::Files(files) => reader::read(&files, splitter, reporter, control),
             }));
         }
         drop(lanes);
         drop(writer);
         let (at_work, over) = bounded(0);
-        let probe = probe.map(|probe| scope.spawn(move || probe.run(&over)));
+        let probe = probe.map(|probe| {
+            scope.spawn(move || {
+                call_thread(c"capture-probe");
+                probe.run(&over)
+            })
+        });
         let (mut progress, mut outcome) = writer::write(&messages, sink, observer, control);
         drop(at_work);
         if let Some(probe) = probe {
@@ -337,6 +347,16 @@ fn run_threads(
         }
         (progress, outcome)
     })
+}
+
+/// So that `top -H` tells which part of a capture is busy. The main thread writes.
+fn call_thread(name: &CStr) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_name(name) {
+        tracing::debug!(%error, "a thread has no name of its own");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
 }
 
 fn work(
