@@ -96,8 +96,8 @@ impl Framer {
         self.tagged = tagged;
     }
 
-    /// Gives `take` each message of `input`: by reference, for a frame that is copied while it is
-    /// still on its way to memory is waited for.
+    /// Gives `take` each message of `input`. By reference, for a copy of what was just written piece by
+    /// piece has to wait until it has reached the cache.
     #[inline]
     pub(crate) fn each<E: From<FrameError>>(
         &mut self,
