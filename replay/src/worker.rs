@@ -32,6 +32,8 @@ use crate::target::Target;
 /// How often a worker looks at deadlines and passes on its outcomes.
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_A_WINDOW: u32 = 10;
+/// Bytes that a worker may be behind with what it tells the budget, which all threads share.
+const SETTLED_BYTES: usize = 64 << 10;
 const READ_BUFFER: usize = 64 << 10;
 const MAX_COMPLAINTS: usize = 16;
 
@@ -110,6 +112,9 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 struct Book {
     outcomes: Batch,
+    /// Of the budget's bytes, what outcomes took and jobs had, and is not told yet.
+    charged: usize,
+    released: usize,
     counts: Counts,
     report: WorkerReport,
 }
@@ -178,6 +183,8 @@ impl Worker {
             writer,
             book: RefCell::new(Book {
                 outcomes,
+                charged: 0,
+                released: 0,
                 counts: Counts::default(),
                 report: WorkerReport {
                     measures,
@@ -284,8 +291,11 @@ impl Worker {
         let mut book = self.book.borrow_mut();
         let before = book.outcomes.bytes();
         book.enter(row);
-        self.shared.budget.charge(book.outcomes.bytes() - before);
-        self.shared.budget.release(job.cost);
+        book.charged += book.outcomes.bytes() - before;
+        book.released += job.cost;
+        if book.released >= SETTLED_BYTES {
+            book.settle(&self.shared.budget);
+        }
         let full = book.outcomes.is_full();
         drop(book);
         if full {
@@ -295,6 +305,7 @@ impl Worker {
 
     fn flush(&self) {
         let mut book = self.book.borrow_mut();
+        book.settle(&self.shared.budget);
         if book.outcomes.rows() == 0 {
             return;
         }
@@ -344,6 +355,14 @@ impl Worker {
 }
 
 impl Book {
+    /// Tells the budget what became of its bytes.
+    fn settle(&mut self, budget: &Budget) {
+        let charged = std::mem::take(&mut self.charged);
+        let released = std::mem::take(&mut self.released);
+        budget.charge(charged.saturating_sub(released));
+        budget.release(released.saturating_sub(charged));
+    }
+
     /// Cancels count as requests; a session that could not log in is lost.
     fn enter(&mut self, row: &Exchange) {
         self.count(row);
