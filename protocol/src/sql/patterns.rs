@@ -49,14 +49,18 @@ impl Patterns {
     fn remember(&mut self, pattern: Pattern) {
         match self.known.get_mut(self.oldest) {
             Some(place) => *place = pattern,
-            None => self.known.push(pattern),
+            None => {
+                // Most sessions have few, and there may be many sessions.
+                self.known.reserve_exact(1);
+                self.known.push(pattern);
+            }
         }
         self.oldest = (self.oldest + 1) % MAX_PATTERNS;
     }
 
     /// Bytes of memory.
     pub fn held(&self) -> usize {
-        self.known.iter().map(Pattern::size).sum()
+        self.known.iter().map(Pattern::held).sum()
     }
 }
 
@@ -87,7 +91,7 @@ impl Pattern {
         Some(lexer.rest()) == self.text.get(from..)
     }
 
-    fn size(&self) -> usize {
+    fn held(&self) -> usize {
         mem::size_of::<Pattern>()
             + self.text.len()
             + self.literals.len() * mem::size_of::<Range<usize>>()
