@@ -12,9 +12,12 @@ use crate::ports::Ports;
 
 /// How long the kernel may hold packets back before it hands them over, in milliseconds.
 pub const READ_TIMEOUT_MS: i32 = 100;
-/// How long to sleep where there is no packet. The ring has room for what comes meanwhile, and
-/// libpcap's own waiting may never end on a quiet interface.
-const QUIET: Duration = Duration::from_millis(20);
+/// How long to sleep where there is no packet: each time costs all threads a turn. The ring has room for
+/// what comes meanwhile, and libpcap's own waiting may never end on a quiet interface.
+const QUIET: Duration = Duration::from_millis(50);
+/// The same where more than a part of the ring came since the last time.
+const BUSY: Duration = Duration::from_millis(20);
+const BUSY_PART: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveOptions {
@@ -72,6 +75,9 @@ pub struct Live {
     /// The same since the beginning.
     counted: [u64; 3],
     read: u64,
+    /// Bytes of the kernel's ring, and of what came since there was no packet.
+    ring: usize,
+    lately: usize,
 }
 
 impl std::fmt::Debug for Live {
@@ -118,6 +124,8 @@ impl Live {
             counters: [0; 3],
             counted: [0; 3],
             read: 0,
+            ring: options.buffer as usize,
+            lately: 0,
         };
         // What came before the filter is not of this capture.
         live.count();
@@ -131,6 +139,7 @@ impl Live {
         match self.capture.next_packet() {
             Ok(packet) => {
                 self.read += 1;
+                self.lately += packet.data.len();
                 let time = packet.header.ts;
                 Ok(Some(Packet {
                     at: Timestamp(time.tv_sec * 1_000_000_000 + time.tv_usec * unit),
@@ -140,7 +149,9 @@ impl Live {
                 }))
             }
             Err(pcap::Error::TimeoutExpired) => {
-                thread::sleep(QUIET);
+                let lately = std::mem::take(&mut self.lately);
+                let busy = lately > self.ring / BUSY_PART;
+                thread::sleep(if busy { BUSY } else { QUIET });
                 Ok(None)
             }
             Err(source) => Err(LiveError::Read {
