@@ -6,9 +6,10 @@ use std::ops::Range;
 use recording::Statement;
 
 use super::lexer::{Lexer, Token};
-use super::normalise_and_tell;
+use super::{normalise, normalise_and_tell};
 
-/// Texts that are remembered, and the longest of them. A session with the most takes about 5 KB.
+/// Texts that are remembered, and the longest of them: a usual session takes some hundred bytes, one with
+/// the most 40 KB. Longer ones are not looked for either, so that a large literal is read once.
 const MAX_PATTERNS: usize = 8;
 const MAX_LEN: usize = 512;
 
@@ -30,19 +31,20 @@ struct Pattern {
 
 impl Patterns {
     pub fn normalise(&mut self, text: &str) -> Statement {
+        if text.len() > MAX_LEN {
+            return normalise(text);
+        }
         let bytes = text.as_bytes();
         if let Some(pattern) = self.known.iter().find(|it| it.matches(bytes)) {
             return pattern.statement.clone();
         }
         let mut literals = Vec::new();
         let statement = normalise_and_tell(text, |literal| literals.push(literal));
-        if text.len() <= MAX_LEN {
-            self.remember(Pattern {
-                text: bytes.into(),
-                literals: literals.into(),
-                statement: statement.clone(),
-            });
-        }
+        self.remember(Pattern {
+            text: bytes.into(),
+            literals: literals.into(),
+            statement: statement.clone(),
+        });
         statement
     }
 
@@ -113,7 +115,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::normalise;
     use super::*;
 
     /// Of the second text: was it recognised?
