@@ -69,10 +69,10 @@ impl Sorted {
             .iter()
             .zip(SCHEMA.fields())
             .map(|(column, field)| {
-                if column.is_absent() {
+                let parts = column.parts.get(first..end).unwrap_or_default();
+                if is_absent(parts) {
                     return Ok(absent(field.data_type(), rows.len()));
                 }
-                let parts = column.parts.get(first..end).unwrap_or_default();
                 let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
                 let array = interleave(&parts, &indices)?;
                 let Some(dictionary) = &column.dictionary else {
@@ -191,9 +191,12 @@ struct Column {
 
 impl Column {
     fn is_absent(&self) -> bool {
-        let mut parts = self.parts.iter();
-        parts.all(|part| part.null_count() == part.len())
+        is_absent(&self.parts)
     }
+}
+
+fn is_absent(parts: &[ArrayRef]) -> bool {
+    parts.iter().all(|part| part.null_count() == part.len())
 }
 
 /// Gives the batches' dictionaries, each its own, one numbering.
