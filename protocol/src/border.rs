@@ -67,9 +67,9 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Leaves of a recorded response's body what a driver reads in it: a replay holds no more.
-    fn abridge(&self, recorded: &mut Response) {
-        recorded.body = Vec::new();
+    /// How many bytes of a recorded response's body a driver reads: a replay holds no more.
+    fn needed(&self, _response: &[u8]) -> usize {
+        0
     }
 
     /// Values in a recorded response that the server made up for its clients to send back. A request

@@ -199,11 +199,8 @@ fn read<E: Error>(
             Kind::Prepare => report.statements += 1,
             Kind::Close => {}
         }
-        let mut kept = 0;
-        if let Some(response) = &mut row.response {
-            shared.target.protocol.abridge(response);
-            kept = response.body.len();
-        }
+        let response = row.response.as_ref();
+        let kept = response.map_or(0, |response| response.body.len());
         let cost = size_of::<Job>() + row.request.bytes.len() + kept;
         if shared.budget.full() {
             let _ = batches.send(std::mem::take(&mut batch));

@@ -55,7 +55,11 @@ pub fn run(
     };
     manifest.run = Some(info.clone());
     let mut writer = Writer::create(out, manifest, engine::writing(options))?;
-    let report = engine::replay(recording.rows()?, options, &mut writer, progress, stop)?;
+    let protocol = options.target.protocol;
+    let rows = recording
+        .rows()?
+        .with_bodies(|response| protocol.needed(response));
+    let report = engine::replay(rows, options, &mut writer, progress, stop)?;
     tracing::debug!(report.peak_bytes, "the most that rows held");
     let mut notes = report.notes;
     notes.extend(

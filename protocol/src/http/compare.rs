@@ -331,13 +331,13 @@ mod tests {
     use super::*;
 
     fn answered(text: &str, cap: usize) -> Exchange {
-        let mut reply = Reply::new(Asked::Other, cap);
+        let mut reply = Reply::new(Asked::Other, cap, None);
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             let (used, _) = reply.feed(rest, Timestamp(0)).unwrap();
             rest = rest.get(used..).unwrap();
         }
-        let (status, response) = reply.finish(None);
+        let (status, response, _) = reply.finish();
         Exchange {
             seq: 1,
             status,

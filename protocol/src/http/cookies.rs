@@ -2,7 +2,7 @@
 //! the recorded server had set. Paths and domains are not looked at: a recorded client has done so.
 
 use super::head::{HeadBuffer, RequestHead, ResponseHead};
-use super::message::heads;
+use super::message::{begins_with_interim, heads};
 use crate::{Learnt, Recorded};
 
 /// A cookie's name and value.
@@ -87,7 +87,7 @@ pub fn made_up(response: &[u8]) -> Vec<Recorded> {
 
 /// `false` where a response sets none for certain.
 pub fn may_be_set_by(response: &[u8]) -> bool {
-    has_field(response, b"set-cookie")
+    begins_with_interim(response) || has_field(response, b"set-cookie")
 }
 
 /// What a request sends and is `wanted`, as the run knows it.
@@ -106,14 +106,21 @@ pub fn sent_back(request: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Recorded
         .collect()
 }
 
-/// Might there be such a field? `name` has a `k`. Saves parsing what has none.
+/// Is there a line in the first head that begins like the field? Saves parsing what has none.
 fn has_field(bytes: &[u8], name: &[u8]) -> bool {
-    let before = memchr::memchr(b'k', name).unwrap_or(0);
-    memchr::memchr2_iter(b'k', b'K', bytes).any(|k| {
-        let from = k.checked_sub(before);
-        let found = from.and_then(|from| bytes.get(from..from + name.len()));
-        found.is_some_and(|found| found.eq_ignore_ascii_case(name))
-    })
+    let mut rest = bytes;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        rest = rest.get(end + 1..).unwrap_or_default();
+        match rest {
+            [b'\n', ..] | [b'\r', b'\n', ..] => return false,
+            _ => {}
+        }
+        let begin = rest.get(..name.len());
+        if begin.is_some_and(|begin| begin.eq_ignore_ascii_case(name)) {
+            return true;
+        }
+    }
+    false
 }
 
 fn key(name: &[u8]) -> Vec<u8> {
@@ -142,6 +149,13 @@ mod tests {
             sent_back(b"GET / HTTP/1.1\r\ncookie: sid=old\r\n\r\n", |_| true)
         );
         assert!(made_up(b"HTTP/1.1 200 OK\r\n\r\nSet-Cookie: a=b\r\n").is_empty());
+        assert_eq!(
+            made_up(
+                b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\nset-cookie: sid=old\r\n\r\n"
+            )
+            .len(),
+            1
+        );
         learn(&recorded, &target, &learnt);
         for (field, written, mapped) in [
             (

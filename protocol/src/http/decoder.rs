@@ -34,7 +34,7 @@ use recording::{Exchange, Kind, Notes, Request, Status, Timestamp};
 
 use super::body::{Asked, Body};
 use super::head::{Fault, HeadBuffer};
-use super::reply::Reply;
+use super::reply::{Known, Reply};
 use super::seek::Seek;
 use crate::{Decoder, Limits, Opening, Side};
 
@@ -52,6 +52,8 @@ pub struct HttpDecoder {
     opaque: Option<&'static str>,
     client: Client,
     server: Server,
+    /// The head of the response before.
+    known: Option<Box<Known>>,
     under_way: VecDeque<UnderWay>,
     /// Of the requests under way.
     request_bytes: usize,
@@ -129,6 +131,7 @@ impl HttpDecoder {
                 true => Server::Seeking(Seek::default()),
                 false => Server::Between,
             },
+            known: None,
             under_way: VecDeque::new(),
             request_bytes: 0,
             pairing: match mid_stream {
@@ -277,8 +280,9 @@ impl Decoder for HttpDecoder {
             Server::Seeking(seek) => seek.held(),
             Server::Between => 0,
         };
+        let known = self.known.as_ref().map_or(0, |known| known.held());
         let under_way = self.under_way.capacity() * size_of::<UnderWay>();
-        size_of::<HttpDecoder>() + client + server + under_way + self.request_bytes
+        size_of::<HttpDecoder>() + client + server + known + under_way + self.request_bytes
     }
 
     fn opaque(&self) -> Option<&'static str> {

@@ -1,15 +1,15 @@
 //! Recorded requests to a target, and its responses.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use recording::{Exchange, Notes, Response, Timestamp};
 
 use super::body::{Asked, Body};
 use super::cookies::{self, Cookie};
+use super::ending::{Ending, Sent};
 use super::head::{EmptyLine, RequestHead};
 use super::message::heads;
-use super::reply::{Progress, Reply};
+use super::reply::{Known, Progress, Reply};
 use super::{rewrite, secrets, wishes};
 use crate::{Driver, DriverError, DriverEvent, Limits, Login};
 
@@ -20,8 +20,10 @@ pub struct HttpDriver {
     under_way: VecDeque<UnderWay>,
     /// To the oldest request under way.
     reply: Option<Reply>,
-    /// Of the response before.
-    columns: Option<Arc<str>>,
+    /// Of the request before.
+    ending: Ending,
+    /// The head of the response before.
+    known: Option<Box<Known>>,
     /// What may be sent only after a body that is held back.
     backlog: Vec<u8>,
     tunnel: bool,
@@ -41,6 +43,7 @@ struct UnderWay {
 }
 
 const NO_CREDENTIALS: &str = "credentials not recorded";
+const NOT_WHOLE: &str = "request not captured whole";
 
 impl HttpDriver {
     pub fn new(login: Login, limits: Limits) -> HttpDriver {
@@ -49,7 +52,8 @@ impl HttpDriver {
             limits,
             under_way: VecDeque::new(),
             reply: None,
-            columns: None,
+            ending: Ending::default(),
+            known: None,
             backlog: Vec::new(),
             tunnel: false,
             received: 0,
@@ -94,8 +98,8 @@ impl HttpDriver {
                 goes_on &= oldest.keeps_alive;
             }
         }
-        let (_, response) = reply.finish(self.columns.take());
-        self.columns.clone_from(&response.columns);
+        let (_, response, known) = reply.finish();
+        self.known = known;
         events.push(DriverEvent::Answered(response));
         if switched {
             self.tunnel = true;
@@ -114,6 +118,52 @@ impl HttpDriver {
         self.reply = None;
         self.tunnel = false;
     }
+}
+
+/// Writes the head of a recorded request as the target is to get it; gives how many cookies are others
+/// in it.
+fn write_head(
+    bytes: &[u8],
+    blanked: bool,
+    login: &Login,
+    ending: &mut Ending,
+    out: &mut Vec<u8>,
+) -> Result<(Sent, u64), DriverError> {
+    let unsupported = |what| Err(DriverError::Unsupported(what));
+    let end = EmptyLine::default().find(bytes);
+    let Some(raw) = end.and_then(|end| bytes.get(..end)) else {
+        return unsupported(NOT_WHOLE);
+    };
+    let Ok(mut head) = RequestHead::parse(raw) else {
+        return unsupported("malformed request");
+    };
+    if Body::of_request(&mut head).is_err() {
+        return unsupported("ambiguous framing");
+    }
+    let asked = Asked::of(head.method());
+    if asked == Asked::Connect {
+        return unsupported("CONNECT");
+    }
+    let start = out.len();
+    let mapped = rewrite::head(raw, &head, blanked, login, out);
+    let written = out.get(start..).unwrap_or_default();
+    if blanked && secrets::lacks(written) {
+        out.truncate(start);
+        return unsupported(NO_CREDENTIALS);
+    }
+    let changes = wishes::changes_fields(&login.options);
+    let changed = changes.then(|| RequestHead::parse(written).ok()).flatten();
+    let fields = &changed.as_ref().unwrap_or(&head).head;
+    let sent = Sent {
+        asked,
+        keeps_alive: fields.keeps_alive(),
+        expects: fields.has_token("expect", "100-continue"),
+        len: raw.len(),
+    };
+    if !blanked {
+        ending.remember(&head, written, &sent, &login.options);
+    }
+    Ok((sent, mapped))
 }
 
 impl Driver for HttpDriver {
@@ -147,26 +197,12 @@ impl Driver for HttpDriver {
         let unsupported = |what| Err(DriverError::Unsupported(what));
         let notes = request.notes;
         if notes.contains(Notes::REQUEST_CUT) || notes.contains(Notes::REQUEST_GAP) {
-            return unsupported("request not captured whole");
+            return unsupported(NOT_WHOLE);
         }
         if self.tunnel {
             return unsupported("request after an upgrade");
         }
         let bytes = &request.request.bytes;
-        let end = EmptyLine::default().find(bytes);
-        let Some((raw, body)) = end.and_then(|end| bytes.split_at_checked(end)) else {
-            return unsupported("request not captured whole");
-        };
-        let Ok(mut head) = RequestHead::parse(raw) else {
-            return unsupported("malformed request");
-        };
-        if Body::of_request(&mut head).is_err() {
-            return unsupported("ambiguous framing");
-        }
-        let asked = Asked::of(head.method());
-        if asked == Asked::Connect {
-            return unsupported("CONNECT");
-        }
         let kept = request.response.as_ref().map(|response| &response.body);
         let recorded = kept.and_then(|body| heads(body));
         let continued = recorded
@@ -175,29 +211,23 @@ impl Driver for HttpDriver {
         let blanked = notes.contains(Notes::SECRET_BLANKED);
         let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
         let sink = if blocked { &mut self.backlog } else { out };
-        let start = sink.len();
-        let mapped = rewrite::head(raw, &head, blanked, &self.login, sink);
-        let rewritten = sink.get(start..).unwrap_or_default();
-        if blanked && secrets::lacks(rewritten) {
-            sink.truncate(start);
-            return unsupported(NO_CREDENTIALS);
-        }
+        let known = (!blanked).then(|| self.ending.write(bytes, sink));
+        let (head, mapped) = match known.flatten() {
+            Some(head) => (head, 0),
+            None => write_head(bytes, blanked, &self.login, &mut self.ending, sink)?,
+        };
         self.cookies_mapped += mapped;
-        if wishes::changes_fields(&self.login.options)
-            && let Ok(sent) = RequestHead::parse(rewritten)
-        {
-            head = sent;
-        }
+        let body = bytes.get(head.len..).unwrap_or_default();
         let mut held = Vec::new();
         // Who was never asked to continue in the recording had sent it without waiting.
-        if continued && !blocked && head.head.has_token("expect", "100-continue") {
+        if continued && !blocked && head.expects {
             held.extend_from_slice(body);
         } else {
             sink.extend_from_slice(body);
         }
         self.under_way.push_back(UnderWay {
-            asked,
-            keeps_alive: head.head.keeps_alive(),
+            asked: head.asked,
+            keeps_alive: head.keeps_alive,
             recorded: recorded.map_or_else(Vec::new, |(_, head, _)| cookies::set_by(&head)),
             held,
         });
@@ -221,7 +251,7 @@ impl Driver for HttpDriver {
             let cap = self.limits.body;
             let reply = self
                 .reply
-                .get_or_insert_with(|| Reply::new(oldest.asked, cap));
+                .get_or_insert_with(|| Reply::new(oldest.asked, cap, self.known.take()));
             let (used, progress) =
                 reply
                     .feed(rest, at)
@@ -274,6 +304,9 @@ impl Driver for HttpDriver {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
     use recording::{Kind, Request};
 
     use super::*;
@@ -354,6 +387,64 @@ mod tests {
             received(&mut driver, OK),
             (vec!["200".to_owned()], String::new())
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_is_sent_the_same_whatever_was_sent_before(
+            endings in prop::sample::subsequence(
+                vec![
+                    " HTTP/1.1\r\nHost: old\r\nReferer: http://old/a\r\n\r\n",
+                    " HTTP/1.1\r\nHost: old\r\nX-B: c\r\nContent-Length: 2\r\n\r\nab",
+                    " HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+                    " HTTP/1.1\nHost: old\r\n\r\n",
+                    " HTTP/1.1\r\nCookie: a=b\r\n\r\n",
+                    " HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na",
+                    " HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+                    " HTTP/1.1\r\nHost: old\r\n",
+                ],
+                2,
+            ),
+            requests in prop::collection::vec(
+                (
+                    prop::sample::select(vec!["GET", "GET", "HEAD", "put", "CONNECT", "P\u{e4}", ""]),
+                    "(http://old)?/[ab \u{e4}]{0,2}|\\*|//a| /",
+                    0..2usize,
+                    0..8u8,
+                ),
+                2..12,
+            ),
+            options in prop::sample::subsequence(
+                vec![("set-header", "X-B: d"), ("rewrite-url", "/a=/b"), ("drop-header", "connection"), ("keep-host", "")],
+                0..3,
+            ),
+            learnt_at in 0..12usize,
+        ) {
+            let option = |(name, value)| (Arc::from(name), Arc::from(value));
+            let login = Login { options: options.into_iter().map(option).collect(), ..to_target() };
+            let mut one = driver(login.clone());
+            for (at, (method, target, ending, odd)) in requests.into_iter().enumerate() {
+                if at == learnt_at {
+                    login.learnt.teach(b"cookie a", b"b", b"new");
+                }
+                let continued = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+                let text = format!("{method} {target}{}", endings[ending]);
+                let mut request = recorded(&text, if odd > 4 { continued } else { "" });
+                one.reset();
+                if odd == 0 {
+                    request.notes.add(Notes::SECRET_BLANKED);
+                }
+                let mut fresh = driver(login.clone());
+                let (mut out, mut expected) = (Vec::new(), Vec::new());
+                let sent = one.send(&request, &mut out);
+                prop_assert_eq!(format!("{sent:?}"), format!("{:?}", fresh.send(&request, &mut expected)));
+                prop_assert_eq!(out, expected);
+                let (last, only) = (one.under_way.back(), fresh.under_way.back());
+                if sent.is_ok() {
+                    prop_assert_eq!(format!("{last:?}"), format!("{only:?}"));
+                }
+            }
+        }
     }
 
     #[test]

@@ -169,6 +169,16 @@ impl Head {
         self.text.get(range.clone()).unwrap_or_default()
     }
 
+    /// All of it as sent, where nothing had to be put right to read it.
+    pub fn unchanged(&self) -> Option<&[u8]> {
+        self.flaw.is_none().then_some(&self.text)
+    }
+
+    /// Bytes in memory.
+    pub fn held(&self) -> usize {
+        self.text.capacity() + self.fields.capacity() * size_of::<Field>()
+    }
+
     /// Is the flaw one that a reader need not put up with? A lone LF may be read as the end of a line
     /// (section 2.2).
     pub fn is_violation(&self) -> bool {

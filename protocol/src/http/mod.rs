@@ -10,6 +10,7 @@ mod content;
 mod cookies;
 mod decoder;
 mod driver;
+mod ending;
 mod head;
 mod learn;
 mod location;
@@ -26,7 +27,7 @@ mod wishes;
 
 use std::sync::Arc;
 
-use recording::{Exchange, Response};
+use recording::Exchange;
 
 use crate::{
     Answer, Decoder, Difference, Driver, Learner, Limits, Login, Opening, Probe, Protocol,
@@ -89,12 +90,10 @@ impl Protocol for Http {
         wishes::withheld(request, options)
     }
 
-    fn abridge(&self, recorded: &mut Response) {
-        let body = &mut recorded.body;
-        let tells = message::begins_with_interim(body) || cookies::may_be_set_by(body);
-        let heads = tells.then(|| message::heads_len(body)).flatten();
-        body.truncate(heads.unwrap_or_default());
-        body.shrink_to_fit();
+    fn needed(&self, response: &[u8]) -> usize {
+        let tells = message::begins_with_interim(response) || cookies::may_be_set_by(response);
+        let heads = tells.then(|| message::heads_len(response)).flatten();
+        heads.unwrap_or_default()
     }
 
     fn made_up(&self, recorded: &Exchange) -> Vec<Recorded> {

@@ -20,7 +20,9 @@ pub struct Reply {
     asked: Asked,
     cap: usize,
     state: State,
-    head: Option<ResponseHead>,
+    /// Of the response before, until its own head is there.
+    known: Option<Box<Known>>,
+    has_head: bool,
     ended_by_close: bool,
     response: Response,
     /// Of content that comes in pieces.
@@ -28,6 +30,18 @@ pub struct Reply {
     content_digest: u64,
     content_len: u64,
     gap: bool,
+}
+
+/// A head with what it tells: kept for the next response, for many servers say the same again.
+#[derive(Debug)]
+pub struct Known {
+    asked: Asked,
+    head: ResponseHead,
+    /// As it begins.
+    body: Body,
+    columns: Arc<str>,
+    error_code: Option<Arc<str>>,
+    encoded: bool,
 }
 
 #[derive(Debug)]
@@ -54,14 +68,45 @@ impl std::fmt::Debug for Reply {
     }
 }
 
+impl Known {
+    fn new(mut head: ResponseHead, asked: Asked, before: Option<&Known>) -> Result<Known, Fault> {
+        let body = Body::of_response(&mut head, asked)?;
+        let status = head.status;
+        let same = |known: &&Known| are_columns(&known.columns, &head);
+        let columns = match before.filter(same) {
+            Some(known) => Arc::clone(&known.columns),
+            None => columns(&head),
+        };
+        Ok(Known {
+            asked,
+            body,
+            columns,
+            error_code: (status >= 400).then(|| status.to_string().into()),
+            encoded: !codings(&head).is_empty(),
+            head,
+        })
+    }
+
+    /// Bytes of the head that `bytes` begin with, where it is this one.
+    fn begins(&self, bytes: &[u8], asked: Asked) -> Option<usize> {
+        let head = self.head.head.unchanged()?;
+        (asked == self.asked && bytes.starts_with(head)).then_some(head.len())
+    }
+
+    pub fn held(&self) -> usize {
+        size_of::<Known>() + self.head.head.held()
+    }
+}
+
 impl Reply {
     /// Keeps up to `cap` bytes of it.
-    pub fn new(asked: Asked, cap: usize) -> Reply {
+    pub fn new(asked: Asked, cap: usize, known: Option<Box<Known>>) -> Reply {
         Reply {
             asked,
             cap,
             state: State::Head(HeadBuffer::default()),
-            head: None,
+            known,
+            has_head: false,
             ended_by_close: false,
             response: Response::default(),
             digest: None,
@@ -78,6 +123,11 @@ impl Reply {
             State::Head(buffer) => {
                 if buffer.bytes().is_empty() {
                     self.response.first_byte_at = at;
+                    let known = self.known.as_ref();
+                    if let Some(used) = known.and_then(|known| known.begins(bytes, self.asked)) {
+                        self.keep(bytes, used, at);
+                        return Ok((used, self.begin_body()));
+                    }
                 }
                 let (used, head) = match buffer.whole(bytes) {
                     Some(head) => (head.len(), Some(head)),
@@ -94,7 +144,7 @@ impl Reply {
                 self.keep(bytes, used, at);
                 let progress = match head.transpose()? {
                     None => Progress::More,
-                    Some(head) => self.begin_body(head)?,
+                    Some(head) => self.take_head(head)?,
                 };
                 Ok((used, progress))
             }
@@ -117,19 +167,24 @@ impl Reply {
         }
     }
 
-    fn begin_body(&mut self, mut head: ResponseHead) -> Result<Progress, Fault> {
-        let body = Body::of_response(&mut head, self.asked)?;
-        if is_interim(head.status) {
+    fn take_head(&mut self, head: ResponseHead) -> Result<Progress, Fault> {
+        let known = Known::new(head, self.asked, self.known.as_deref())?;
+        if is_interim(known.head.status) {
             self.state = State::Head(HeadBuffer::default());
-            return Ok(Progress::Interim(head.status));
+            return Ok(Progress::Interim(known.head.status));
         }
-        self.state = if body.is_done() {
-            State::Done
-        } else {
-            State::Body(body)
+        self.known = Some(Box::new(known));
+        Ok(self.begin_body())
+    }
+
+    fn begin_body(&mut self) -> Progress {
+        self.has_head = true;
+        let body = self.known.as_ref().map(|known| known.body);
+        self.state = match body.filter(|body| !body.is_done()) {
+            Some(body) => State::Body(body),
+            None => State::Done,
         };
-        self.head = Some(head);
-        Ok(self.progress())
+        self.progress()
     }
 
     fn digest(&mut self, content: &[u8], last: bool) {
@@ -183,7 +238,8 @@ impl Reply {
     }
 
     pub fn head(&self) -> Option<&ResponseHead> {
-        self.head.as_ref()
+        let known = self.known.as_ref().filter(|_| self.has_head);
+        known.map(|known| &known.head)
     }
 
     pub fn ended_by_close(&self) -> bool {
@@ -203,34 +259,35 @@ impl Reply {
             State::Head(buffer) => buffer.bytes().len(),
             _ => 0,
         };
-        head + self.response.body.capacity()
+        let known = self.known.as_ref().map_or(0, |known| known.held());
+        head + known + self.response.body.capacity()
     }
 
-    /// Shares the text of the columns `before`, where it has the same.
-    pub fn finish(mut self, before: Option<Arc<str>>) -> (Status, Response) {
-        let Some(head) = self.head else {
-            return (Status::Unanswered, self.response);
+    /// Gives its head too, for the next one.
+    pub fn finish(mut self) -> (Status, Response, Option<Box<Known>>) {
+        let Some(known) = self.known.as_ref().filter(|_| self.has_head) else {
+            return (Status::Unanswered, self.response, self.known);
         };
-        let before = before.filter(|known| are_columns(known, &head));
-        self.response.columns = before.or_else(|| Some(columns(&head)));
+        self.response.columns = Some(Arc::clone(&known.columns));
+        self.response.error_code.clone_from(&known.error_code);
         if self.content_len > 0 && !self.gap {
             let digest = self.digest.map_or(self.content_digest, |it| it.digest());
             self.response.rows_digest_unordered = digest;
-            self.response.rows_digest = self.response.rows_digest_unordered;
+            self.response.rows_digest = digest;
             let whole = self.response.body.len() as u64 == self.response.wire_len;
             if whole
-                && !codings(&head).is_empty()
+                && known.encoded
                 && let Some(message) = Message::read(&self.response.body, self.asked)
                 && !message.encoded
             {
                 self.response.rows_digest = xxh3_64(&message.content);
             }
         }
-        if head.status < 400 {
-            return (Status::Ok, self.response);
-        }
-        self.response.error_code = Some(head.status.to_string().into());
-        (Status::Error, self.response)
+        let status = match self.response.error_code {
+            Some(_) => Status::Error,
+            None => Status::Ok,
+        };
+        (status, self.response, self.known)
     }
 }
 
@@ -257,13 +314,15 @@ fn begins_like(bytes: &[u8], start: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TEXT: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\n\
         Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
 
     fn read(pieces: &[&[u8]], cap: usize) -> (Status, Response, Vec<u16>) {
-        let mut reply = Reply::new(Asked::Other, cap);
+        let mut reply = Reply::new(Asked::Other, cap, None);
         let mut interims = Vec::new();
         for (at, piece) in pieces.iter().enumerate() {
             let mut rest = *piece;
@@ -276,7 +335,7 @@ mod tests {
             }
         }
         assert_eq!(reply.progress(), Progress::Done);
-        let (status, response) = reply.finish(None);
+        let (status, response, _) = reply.finish();
         (status, response, interims)
     }
 
@@ -294,6 +353,55 @@ mod tests {
             // Of the final response, not of the interim one.
             assert_eq!(response.first_byte_at.0, i64::from(split <= 25));
             assert_eq!(response.last_byte_at.0, 1);
+        }
+    }
+
+    /// One response after the other, those after the first with or without the heads of those before.
+    fn read_all(texts: &[(Asked, String)], piece: usize, remember: bool) -> Vec<String> {
+        let mut known = None;
+        let mut told = Vec::new();
+        for (asked, text) in texts {
+            let mut reply = Reply::new(*asked, 1000, known.take().filter(|_| remember));
+            let mut steps = Vec::new();
+            for piece in text.as_bytes().chunks(piece) {
+                let mut rest = piece;
+                while !rest.is_empty() && reply.progress() != Progress::Done {
+                    let fed = reply.feed(rest, Timestamp(7));
+                    steps.push(format!("{fed:?}"));
+                    let Ok((used, _)) = fed else { break };
+                    rest = rest.get(used..).unwrap();
+                }
+            }
+            let head = reply.head().map(|head| format!("{head:?}"));
+            let (status, response, heard) = reply.finish();
+            known = heard;
+            told.push(format!("{steps:?} {head:?} {status:?} {response:?}"));
+        }
+        told
+    }
+
+    proptest! {
+        #[test]
+        fn a_known_head_says_what_it_would_say_again(
+            texts in prop::collection::vec(
+                (
+                    prop::sample::select(vec!["200 OK", "404 Gone", "204 None", "100 Go"]),
+                    prop::sample::select(vec![
+                        "Content-Length: 3\r\n", "content-length: 03\n", "Transfer-Encoding: chunked\r\n",
+                        "Content-Encoding: gzip\r\nContent-Length: 3\r\n", "A: b\r\n c\r\n", "Content-Length: 0\r\n", "",
+                    ]),
+                    prop::sample::select(vec!["abc", "2\r\nab\r\n0\r\n\r\n", ""]),
+                    prop::sample::select(vec![Asked::Other, Asked::Other, Asked::Head, Asked::Connect]),
+                ),
+                1..6,
+            ),
+            piece in prop::sample::select(vec![1usize, 7, 40, 1000]),
+        ) {
+            let said = |(status, fields, body, asked)| {
+                (asked, format!("HTTP/1.1 {status}\r\n{fields}\r\n{body}"))
+            };
+            let said: Vec<_> = texts.into_iter().map(said).collect();
+            prop_assert_eq!(read_all(&said, piece, true), read_all(&said, piece, false));
         }
     }
 

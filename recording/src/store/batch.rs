@@ -218,7 +218,9 @@ impl Batch {
     /// The rows as a reader will get them.
     pub fn into_rows(self) -> Result<Vec<Exchange>, ArrowError> {
         let rows = Decoder::new(&self.finish()?).map_err(ArrowError::ParseError)?;
-        Ok((0..rows.rows()).filter_map(|at| rows.row(at)).collect())
+        Ok((0..rows.rows())
+            .filter_map(|at| rows.row(at, <[u8]>::len))
+            .collect())
     }
 
     /// The rows in the columns of [`SCHEMA`].

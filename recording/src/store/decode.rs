@@ -129,8 +129,9 @@ impl Decoder {
         Some((started_at, session, *self.seq.values().get(row)?))
     }
 
-    /// `None` where a value is not one of this version's, or past the last row.
-    pub fn row(&self, row: usize) -> Option<Exchange> {
+    /// With as many bytes of the response's body as are `wanted`. `None` where a value is not one of
+    /// this version's, or past the last row.
+    pub fn row(&self, row: usize, wanted: impl Fn(&[u8]) -> usize) -> Option<Exchange> {
         let (started_at, session, seq) = self.order(row)?;
         let pacing = self.pacing(row);
         let base = pacing.map_or(started_at, |pacing| pacing.sent_at);
@@ -142,7 +143,7 @@ impl Decoder {
             request: self.request(row, base)?,
             status: self.status.get(row)?,
             reason: self.reason.get(row),
-            response: self.response(row, base),
+            response: self.response(row, base, wanted),
             notes: self.notes.get(row).unwrap_or_default(),
             info: self.info(row),
             pacing,
@@ -152,7 +153,7 @@ impl Decoder {
     fn request(&self, row: usize, base: Timestamp) -> Option<Request> {
         Some(Request {
             command: self.command.get(row)?,
-            bytes: bytes(&self.request, row).unwrap_or_default(),
+            bytes: value(&self.request, row).unwrap_or_default().to_vec(),
             wire_len: number(&self.request_bytes, row)?,
             last_byte_at: after(base, number(&self.request_ns, row)?),
             statement: self.statement.get(row).map(|text| Statement {
@@ -165,7 +166,13 @@ impl Decoder {
         })
     }
 
-    fn response(&self, row: usize, base: Timestamp) -> Option<Response> {
+    fn response(
+        &self,
+        row: usize,
+        base: Timestamp,
+        wanted: impl Fn(&[u8]) -> usize,
+    ) -> Option<Response> {
+        let body = value(&self.response, row).unwrap_or_default();
         let last_byte_ns = number(&self.last_byte_ns, row)?;
         let rows_digest = number(&self.rows_digest, row).unwrap_or_default();
         Some(Response {
@@ -181,7 +188,7 @@ impl Decoder {
             columns: self.columns.get(row),
             rows_digest,
             rows_digest_unordered: number(&self.rows_digest_unordered, row).unwrap_or(rows_digest),
-            body: bytes(&self.response, row).unwrap_or_default(),
+            body: body.get(..wanted(body)).unwrap_or(body).to_vec(),
             transaction: self.transaction.get(row).unwrap_or_default(),
         })
     }
@@ -216,8 +223,8 @@ fn number<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize) -> Opti
     column.is_valid(row).then(|| column.value(row))
 }
 
-fn bytes(column: &BinaryArray, row: usize) -> Option<Vec<u8>> {
-    column.is_valid(row).then(|| column.value(row).to_vec())
+fn value(column: &BinaryArray, row: usize) -> Option<&[u8]> {
+    column.is_valid(row).then(|| column.value(row))
 }
 
 pub fn column(batch: &RecordBatch, name: &str) -> Result<ArrayRef, String> {

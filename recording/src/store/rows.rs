@@ -1,6 +1,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,18 @@ pub struct Rows {
     /// The next row of each source, or a bound below it where its block is not read yet.
     next: BinaryHeap<Reverse<(Order, usize)>>,
     left_out: Arc<Mutex<Vec<Damage>>>,
+    wanted: Wanted,
+}
+
+/// How many bytes of a response's body are wanted.
+struct Wanted(Box<Measure>);
+
+type Measure = dyn Fn(&[u8]) -> usize + Send;
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wanted")
+    }
 }
 
 impl Rows {
@@ -46,6 +59,15 @@ impl Rows {
             sources,
             next,
             left_out: Arc::clone(&recording.left_out),
+            wanted: Wanted(Box::new(<[u8]>::len)),
+        }
+    }
+
+    /// The rows with as much of each response's body as is `wanted` of it.
+    pub fn with_bodies(self, wanted: impl Fn(&[u8]) -> usize + Send + 'static) -> Rows {
+        Rows {
+            wanted: Wanted(Box::new(wanted)),
+            ..self
         }
     }
 
@@ -66,7 +88,7 @@ impl Iterator for Rows {
             let mut top = self.next.peek_mut()?;
             let Reverse((order, index)) = &mut *top;
             let source = self.sources.get_mut(*index)?;
-            if let Some(row) = source.take(order) {
+            if let Some(row) = source.take(order, &self.wanted) {
                 return Some(Ok(row));
             }
             match source.load(*order) {
@@ -130,10 +152,10 @@ impl Source {
     }
 
     /// The next row that is in memory. Moves `order` to the one behind it, or a bound below that.
-    fn take(&mut self, order: &mut Order) -> Option<Exchange> {
+    fn take(&mut self, order: &mut Order, wanted: &Wanted) -> Option<Exchange> {
         let (batch, at) = self.batch.as_mut()?;
         while *at < batch.rows() {
-            let row = batch.row(*at);
+            let row = batch.row(*at, &wanted.0);
             *at += 1;
             *order = batch.order(*at).unwrap_or(*order);
             match row {

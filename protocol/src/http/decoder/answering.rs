@@ -82,16 +82,20 @@ impl HttpDecoder {
             }
         }
         self.server = match self.under_way.front() {
-            Some(oldest) if !oldest.answered && oldest.doomed.is_none() => {
-                Server::Reply(Reply::new(oldest.asked, self.limits.body))
-            }
+            Some(oldest) if !oldest.answered && oldest.doomed.is_none() => Server::Reply(
+                Reply::new(oldest.asked, self.limits.body, self.known.take()),
+            ),
             _ => {
                 // A client that waits has one response a request.
                 if self.pairing == (Pairing::Found { waits: true }) {
                     self.pipelines = true;
                     self.lose_pairing(PAIRING_LOST);
                 }
-                Server::Stray(Reply::new(Asked::Other, self.limits.body))
+                Server::Stray(Reply::new(
+                    Asked::Other,
+                    self.limits.body,
+                    self.known.take(),
+                ))
             }
         };
     }
@@ -175,7 +179,8 @@ impl HttpDecoder {
             }
             exchange.reason.get_or_insert_with(|| flaw.into());
         }
-        let (status, response) = reply.finish(None);
+        let (status, response, known) = reply.finish();
+        self.known = known;
         exchange.status = status;
         exchange.response = Some(response);
     }
@@ -217,7 +222,8 @@ impl HttpDecoder {
         let Some(reply) = self.take_reply() else {
             return;
         };
-        let (status, response) = reply.finish(None);
+        let (status, response, known) = reply.finish();
+        self.known = known;
         let mut exchange = UnderWay::new(Asked::Other, response.first_byte_at).exchange;
         exchange.status = status;
         exchange.notes.add(Notes::REQUEST_GAP);
