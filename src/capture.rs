@@ -94,7 +94,7 @@ pub struct Args {
     #[arg(long, default_value = "256MiB", value_parser = crate::units::size, value_name = "SIZE")]
     max_memory: u64,
 
-    /// How large a segment may become before it is sealed as Parquet and the next begun; 32MiB where
+    /// How large a segment may become before it is sealed as Parquet and the next begun; 16MiB where
     /// --max-memory allows it. More is a little smaller on disk.
     #[arg(long, value_parser = crate::units::size, value_name = "SIZE")]
     rotate_size: Option<u64>,
@@ -242,7 +242,7 @@ pub fn run(args: Args) -> Result<Exit> {
     options.duration = args.duration;
     let largest = budget.largest_segment();
     options.writer.rotate_bytes = match args.rotate_size.map(usize::try_from).transpose()? {
-        None => largest,
+        None => largest.min(options.writer.rotate_bytes),
         Some(size) if (MIN_SEGMENT..=largest).contains(&size) => size,
         Some(_) => bail!(
             "--rotate-size must be from 64KiB to {} with this --max-memory",

@@ -89,7 +89,7 @@ pub fn properties(absent: &[bool]) -> WriterProperties {
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(None)
         .set_write_batch_size(CHUNK_ROWS)
-        .set_data_page_size_limit(256 << 10)
+        .set_data_page_size_limit(128 << 10)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(true);
     // Numbers that differ from row to row, or hardly ever.

@@ -58,7 +58,7 @@ impl Default for WriterOptions {
             flush_rows: 8_192,
             flush_bytes: 1 << 20,
             flush_after: Duration::from_millis(250),
-            rotate_bytes: 32 << 20,
+            rotate_bytes: 16 << 20,
             rotate_rows: 1 << 20,
             rotate_after: None,
             leisurely: false,
