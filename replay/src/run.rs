@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use recording::{Batch, ContentKind, Manifest, Recording, RunInfo, StoreError, Writer};
+use recording::{Batch, ContentKind, Manifest, Recording, Rows, RunInfo, StoreError, Writer};
 
 use crate::clock::Clock;
 use crate::engine::{self, Sink};
@@ -55,10 +55,7 @@ pub fn run(
     };
     manifest.run = Some(info.clone());
     let mut writer = Writer::create(out, manifest, engine::writing(options))?;
-    let protocol = options.target.protocol;
-    let rows = recording
-        .rows()?
-        .with_bodies(|response| protocol.needed(response));
+    let rows = rows(recording, options)?;
     let report = engine::replay(rows, options, &mut writer, progress, stop)?;
     tracing::debug!(report.peak_bytes, "the most that rows held");
     let mut notes = report.notes;
@@ -85,6 +82,13 @@ pub fn run(
     Ok(manifest?)
 }
 
+/// All rows, with what a driver reads of them.
+fn rows(recording: &Recording, options: &Options) -> Result<Rows, StoreError> {
+    let protocol = options.target.protocol;
+    let rows = recording.rows()?;
+    Ok(rows.with_bodies(|response| protocol.needed(response)))
+}
+
 /// What a replay would send and when, without asking the target: rows as planned, in order of time.
 pub fn plan(
     recording: &Recording,
@@ -92,7 +96,7 @@ pub fn plan(
 ) -> Result<impl Iterator<Item = Result<Planned, StoreError>>, ReplayError> {
     options.pace.check()?;
     let mut schedule = Schedule::new(options.pace);
-    let rows = recording.rows()?;
+    let rows = rows(recording, options)?;
     Ok(rows.map(move |row| Ok(schedule.plan(&options.target, row?))))
 }
 

@@ -85,7 +85,7 @@ pub fn made_up(response: &[u8]) -> Vec<Recorded> {
         .collect()
 }
 
-/// `false` where a response sets none for certain.
+/// `false` where a response sets none for certain: it is one head, without such a field.
 pub fn may_be_set_by(response: &[u8]) -> bool {
     begins_with_interim(response) || has_field(response, b"set-cookie")
 }

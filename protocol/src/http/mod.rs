@@ -91,7 +91,8 @@ impl Protocol for Http {
     }
 
     fn needed(&self, response: &[u8]) -> usize {
-        let tells = message::begins_with_interim(response) || cookies::may_be_set_by(response);
+        // An interim response is kept too: the body may have waited for it.
+        let tells = cookies::may_be_set_by(response);
         let heads = tells.then(|| message::heads_len(response)).flatten();
         heads.unwrap_or_default()
     }

@@ -22,7 +22,6 @@ pub struct Reply {
     state: State,
     /// Of the response before, until its own head is there.
     known: Option<Box<Known>>,
-    has_head: bool,
     ended_by_close: bool,
     response: Response,
     /// Of content that comes in pieces.
@@ -106,7 +105,6 @@ impl Reply {
             cap,
             state: State::Head(HeadBuffer::default()),
             known,
-            has_head: false,
             ended_by_close: false,
             response: Response::default(),
             digest: None,
@@ -168,17 +166,16 @@ impl Reply {
     }
 
     fn take_head(&mut self, head: ResponseHead) -> Result<Progress, Fault> {
-        let known = Known::new(head, self.asked, self.known.as_deref())?;
-        if is_interim(known.head.status) {
+        if is_interim(head.status) {
             self.state = State::Head(HeadBuffer::default());
-            return Ok(Progress::Interim(known.head.status));
+            return Ok(Progress::Interim(head.status));
         }
+        let known = Known::new(head, self.asked, self.known.as_deref())?;
         self.known = Some(Box::new(known));
         Ok(self.begin_body())
     }
 
     fn begin_body(&mut self) -> Progress {
-        self.has_head = true;
         let body = self.known.as_ref().map(|known| known.body);
         self.state = match body.filter(|body| !body.is_done()) {
             Some(body) => State::Body(body),
@@ -238,8 +235,10 @@ impl Reply {
     }
 
     pub fn head(&self) -> Option<&ResponseHead> {
-        let known = self.known.as_ref().filter(|_| self.has_head);
-        known.map(|known| &known.head)
+        match self.state {
+            State::Head(_) => None,
+            State::Body(_) | State::Done => self.known.as_ref().map(|known| &known.head),
+        }
     }
 
     pub fn ended_by_close(&self) -> bool {
@@ -265,7 +264,7 @@ impl Reply {
 
     /// Gives its head too, for the next one.
     pub fn finish(mut self) -> (Status, Response, Option<Box<Known>>) {
-        let Some(known) = self.known.as_ref().filter(|_| self.has_head) else {
+        let (Some(known), State::Body(_) | State::Done) = (&self.known, &self.state) else {
             return (Status::Unanswered, self.response, self.known);
         };
         self.response.columns = Some(Arc::clone(&known.columns));

@@ -81,21 +81,18 @@ impl HttpDecoder {
                 cut.exchange.notes.add(Notes::REQUEST_GAP);
             }
         }
+        let (cap, known) = (self.limits.body, self.known.take());
         self.server = match self.under_way.front() {
-            Some(oldest) if !oldest.answered && oldest.doomed.is_none() => Server::Reply(
-                Reply::new(oldest.asked, self.limits.body, self.known.take()),
-            ),
+            Some(oldest) if !oldest.answered && oldest.doomed.is_none() => {
+                Server::Reply(Reply::new(oldest.asked, cap, known))
+            }
             _ => {
                 // A client that waits has one response a request.
                 if self.pairing == (Pairing::Found { waits: true }) {
                     self.pipelines = true;
                     self.lose_pairing(PAIRING_LOST);
                 }
-                Server::Stray(Reply::new(
-                    Asked::Other,
-                    self.limits.body,
-                    self.known.take(),
-                ))
+                Server::Stray(Reply::new(Asked::Other, cap, known))
             }
         };
     }
