@@ -30,6 +30,9 @@ use crate::{reader, writer};
 pub(crate) const MESSAGES: usize = 2;
 /// Emptied batches that wait for a reader.
 const RETURNED: usize = 4;
+/// Batches of segments that are read ahead of a worker from a file, which can wait: they are still in a
+/// processor's own cache when they are worked on. A live source fills what memory there is for them.
+const READ_AHEAD: usize = 4;
 /// How often threads tell their accounts, workers hand over their rows, and the sink is ticked.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
 
@@ -181,9 +184,8 @@ pub fn run(
     let mut manifest = Manifest::new(ContentKind::Recording, clock::wall());
     manifest.source = options.source();
     manifest.protocols = options.protocols();
-    let live = inputs.iter().any(|input| matches!(input, Input::Live(..)));
     let writer_options = WriterOptions {
-        leisurely: live,
+        leisurely: inputs.iter().any(Input::is_live),
         ..options.writer
     };
     let mut writer = Writer::create(dir, manifest, writer_options)?;
@@ -229,6 +231,12 @@ enum Input {
     /// With the source's name, for people.
     Live(String, Live),
     Files(Vec<Source>),
+}
+
+impl Input {
+    fn is_live(&self) -> bool {
+        matches!(self, Input::Live(..))
+    }
 }
 
 fn open(options: &Options) -> Result<Vec<Input>, CaptureError> {
@@ -278,6 +286,11 @@ fn run_threads(
     let control = &control;
     let workers = options.workers.max(1);
     let budget = Budget::of(options.memory, workers);
+    let live = inputs.iter().any(Input::is_live);
+    let waiting = match live {
+        true => budget.waiting_segments(),
+        false => budget.waiting_segments().min(READ_AHEAD),
+    };
     let last_session = Arc::new(AtomicU64::new(0));
     let seed = RandomState::new().hash_one("flows");
     let (writer, messages) = bounded(MESSAGES);
@@ -285,7 +298,7 @@ fn run_threads(
         let mut threads = Vec::new();
         let mut lanes = Vec::new();
         for part in 0..workers {
-            let (full, batches) = bounded(budget.waiting_segments());
+            let (full, batches) = bounded(waiting);
             let (returned, empty) = bounded(RETURNED);
             lanes.push(Lane { full, empty });
             let worker = Worker::new(

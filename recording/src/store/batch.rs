@@ -4,14 +4,14 @@ use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, Int64Builder, TimestampNanosecondBuilder, UInt32Builder,
     UInt64Builder,
 };
-use arrow_array::types::{TimestampNanosecondType, UInt64Type};
+use arrow_array::types::{Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType};
 
 use super::decode::Decoder;
 use super::error::StoreError;
-use super::rare::Rare;
 use super::schema::{SCHEMA, UTC, time};
+use super::steady::Steady;
 use super::words::Words;
 use super::writer::WriterOptions;
 use crate::{Exchange, Pacing, Response, SessionInfo, Timestamp};
@@ -33,12 +33,12 @@ pub struct Batch {
     kind: Words,
     command: Words,
     started_at: TimestampNanosecondBuilder,
-    request_ns: Int64Builder,
+    request_ns: Steady<Int64Type>,
     statement: Words,
-    fingerprint: UInt64Builder,
+    fingerprint: Steady<UInt64Type>,
     request: BinaryBuilder,
     request_bytes: UInt64Builder,
-    statements: UInt32Builder,
+    statements: Steady<UInt32Type>,
     parameter_types: Words,
     pipelined: BooleanBuilder,
     status: Words,
@@ -54,12 +54,12 @@ struct ResponseColumns {
     first_byte_ns: Int64Builder,
     last_byte_ns: Int64Builder,
     error_code: Words,
-    rows: UInt64Builder,
-    affected: UInt64Builder,
+    rows: Steady<UInt64Type>,
+    affected: Steady<UInt64Type>,
     response_bytes: UInt64Builder,
     columns: Words,
-    rows_digest: UInt64Builder,
-    rows_digest_unordered: Rare<UInt64Type>,
+    rows_digest: Steady<UInt64Type>,
+    rows_digest_unordered: Steady<UInt64Type>,
     transaction: Words,
     response: BinaryBuilder,
 }
@@ -73,14 +73,14 @@ struct InfoColumns {
     user: Words,
     database: Words,
     application: Words,
-    backend: Rare<UInt64Type>,
+    backend: Steady<UInt64Type>,
 }
 
 #[derive(Debug, Default)]
 struct PacingColumns {
-    intended_at: Rare<TimestampNanosecondType>,
-    ready_at: Rare<TimestampNanosecondType>,
-    sent_at: Rare<TimestampNanosecondType>,
+    intended_at: Steady<TimestampNanosecondType>,
+    ready_at: Steady<TimestampNanosecondType>,
+    sent_at: Steady<TimestampNanosecondType>,
 }
 
 /// What a row takes beside its bytes, about.
@@ -110,12 +110,12 @@ impl Batch {
             kind: Words::with_capacity(rows),
             command: Words::with_capacity(rows),
             started_at: TimestampNanosecondBuilder::with_capacity(rows),
-            request_ns: Int64Builder::with_capacity(rows),
+            request_ns: Steady::with_capacity(rows),
             statement: Words::with_capacity(rows),
-            fingerprint: UInt64Builder::with_capacity(rows),
+            fingerprint: Steady::with_capacity(rows),
             request: BinaryBuilder::with_capacity(rows, requests),
             request_bytes: UInt64Builder::with_capacity(rows),
-            statements: UInt32Builder::with_capacity(rows),
+            statements: Steady::with_capacity(rows),
             parameter_types: Words::with_capacity(rows),
             pipelined: BooleanBuilder::with_capacity(rows),
             status: Words::with_capacity(rows),
@@ -177,16 +177,15 @@ impl Batch {
         self.kind.push_name(row.kind.name());
         self.command.push(&request.command);
         self.started_at.append_value(row.started_at.0);
-        self.request_ns
-            .append_value(between(base, request.last_byte_at));
+        self.request_ns.push(between(base, request.last_byte_at));
         let statement = request.statement.as_ref();
         self.statement
             .push_option(statement.map(|statement| &statement.text));
         self.fingerprint
-            .append_option(statement.map(|statement| statement.fingerprint));
+            .push_option(statement.map(|statement| statement.fingerprint));
         self.request.append_value(&request.bytes);
         self.request_bytes.append_value(request.wire_len);
-        self.statements.append_value(request.statements);
+        self.statements.push(request.statements);
         self.parameter_types
             .push_option(request.parameter_types.as_ref());
         self.pipelined.append_value(request.pipelined);
@@ -234,24 +233,24 @@ impl Batch {
             this.kind.finish()?,
             this.command.finish()?,
             Arc::new(this.started_at.finish().with_timezone(UTC)),
-            Arc::new(this.request_ns.finish()),
+            this.request_ns.finish(&DataType::Int64),
             Arc::new(this.response.first_byte_ns.finish()),
             Arc::new(this.response.last_byte_ns.finish()),
             this.statement.finish()?,
-            Arc::new(this.fingerprint.finish()),
+            this.fingerprint.finish(&DataType::UInt64),
             Arc::new(this.request.finish()),
             Arc::new(this.request_bytes.finish()),
-            Arc::new(this.statements.finish()),
+            this.statements.finish(&DataType::UInt32),
             this.parameter_types.finish()?,
             Arc::new(this.pipelined.finish()),
             this.status.finish()?,
             this.reason.finish()?,
             this.response.error_code.finish()?,
-            Arc::new(this.response.rows.finish()),
-            Arc::new(this.response.affected.finish()),
+            this.response.rows.finish(&DataType::UInt64),
+            this.response.affected.finish(&DataType::UInt64),
             Arc::new(this.response.response_bytes.finish()),
             this.response.columns.finish()?,
-            Arc::new(this.response.rows_digest.finish()),
+            this.response.rows_digest.finish(&DataType::UInt64),
             this.response
                 .rows_digest_unordered
                 .finish(&DataType::UInt64),
@@ -293,12 +292,12 @@ impl ResponseColumns {
             first_byte_ns: Int64Builder::with_capacity(rows),
             last_byte_ns: Int64Builder::with_capacity(rows),
             error_code: Words::with_capacity(rows),
-            rows: UInt64Builder::with_capacity(rows),
-            affected: UInt64Builder::with_capacity(rows),
+            rows: Steady::with_capacity(rows),
+            affected: Steady::with_capacity(rows),
             response_bytes: UInt64Builder::with_capacity(rows),
             columns: Words::with_capacity(rows),
-            rows_digest: UInt64Builder::with_capacity(rows),
-            rows_digest_unordered: Rare::default(),
+            rows_digest: Steady::with_capacity(rows),
+            rows_digest_unordered: Steady::default(),
             transaction: Words::with_capacity(rows),
             response: BinaryBuilder::with_capacity(rows, bytes),
         }
@@ -310,11 +309,11 @@ impl ResponseColumns {
         self.last_byte_ns
             .append_value(between(base, response.last_byte_at));
         self.error_code.push_option(response.error_code.as_ref());
-        self.rows.append_value(response.rows);
-        self.affected.append_value(response.affected);
+        self.rows.push(response.rows);
+        self.affected.push(response.affected);
         self.response_bytes.append_value(response.wire_len);
         self.columns.push_option(response.columns.as_ref());
-        self.rows_digest.append_value(response.rows_digest);
+        self.rows_digest.push(response.rows_digest);
         let differs = response.rows_digest_unordered != response.rows_digest;
         self.rows_digest_unordered
             .push_option(differs.then_some(response.rows_digest_unordered));
@@ -330,11 +329,11 @@ impl ResponseColumns {
         self.first_byte_ns.append_null();
         self.last_byte_ns.append_null();
         self.error_code.push_nulls(1);
-        self.rows.append_null();
-        self.affected.append_null();
+        self.rows.push_nulls(1);
+        self.affected.push_nulls(1);
         self.response_bytes.append_null();
         self.columns.push_nulls(1);
-        self.rows_digest.append_null();
+        self.rows_digest.push_nulls(1);
         self.rows_digest_unordered.push_nulls(1);
         self.transaction.push_nulls(1);
         self.response.append_null();

@@ -10,7 +10,6 @@ mod manifest;
 mod open;
 mod pages;
 mod priority;
-mod rare;
 mod recording;
 mod repair;
 mod rows;
@@ -18,6 +17,7 @@ mod schema;
 mod seal;
 mod sealed;
 mod sort;
+mod steady;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -66,12 +66,16 @@ pub fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into()))
 }
 
-/// A column of nulls. Up to a number of rows all of one type share their memory.
+/// Rows up to which columns that hold nothing, or the same all the way, share their memory: a batch has
+/// some more than are asked for.
+pub const SHARED_ROWS: usize = 2 * CHUNK_ROWS;
+
+/// A column of nulls.
 pub fn absent(data_type: &DataType, rows: usize) -> ArrayRef {
     static SHARED: LazyLock<HashMap<DataType, ArrayRef>> = LazyLock::new(|| {
         let types = SCHEMA.fields().iter().map(|field| field.data_type());
         types
-            .map(|it| (it.clone(), new_null_array(it, CHUNK_ROWS)))
+            .map(|it| (it.clone(), new_null_array(it, SHARED_ROWS)))
             .collect()
     });
     match SHARED.get(data_type) {

@@ -70,11 +70,16 @@ impl Sorted {
             .zip(SCHEMA.fields())
             .map(|(column, field)| {
                 let parts = column.parts.get(first..end).unwrap_or_default();
-                if is_absent(parts) {
+                if parts.iter().all(Part::is_absent) {
                     return Ok(absent(field.data_type(), rows.len()));
                 }
-                let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-                let array = interleave(&parts, &indices)?;
+                let array = match steady(parts, rows.len()) {
+                    Some(array) => array,
+                    None => {
+                        let parts: Vec<&dyn Array> = parts.iter().map(|it| &*it.array).collect();
+                        interleave(&parts, &indices)?
+                    }
+                };
                 let Some(dictionary) = &column.dictionary else {
                     return Ok(array);
                 };
@@ -184,19 +189,67 @@ fn lengths(column: &BinaryArray) -> impl Iterator<Item = u32> {
 /// A column of the segment: one array a batch.
 #[derive(Debug)]
 struct Column {
-    /// Keys, where there is a dictionary.
-    parts: Vec<ArrayRef>,
+    parts: Vec<Part>,
     dictionary: Option<ArrayRef>,
 }
 
 impl Column {
     fn is_absent(&self) -> bool {
-        is_absent(&self.parts)
+        self.parts.iter().all(Part::is_absent)
     }
 }
 
-fn is_absent(parts: &[ArrayRef]) -> bool {
-    parts.iter().all(|part| part.null_count() == part.len())
+#[derive(Debug)]
+struct Part {
+    /// Keys, where there is a dictionary.
+    array: ArrayRef,
+    /// The bits of the number that it has in every row.
+    same: Option<u64>,
+}
+
+impl Part {
+    fn new(array: ArrayRef) -> Part {
+        let same = same(&array);
+        Part { array, same }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.array.null_count() == self.array.len()
+    }
+}
+
+/// `None` where there is none, or the column is not of numbers.
+fn same(array: &ArrayRef) -> Option<u64> {
+    if array.null_count() > 0 {
+        return None;
+    }
+    if let Some(bits) = array.as_boolean_opt() {
+        let set = bits.true_count();
+        return (set == 0 || set == bits.len()).then_some(u64::from(set > 0));
+    }
+    let width = array.data_type().primitive_width()?;
+    let data = array.to_data();
+    let numbers = data.buffers().first()?.get(data.offset() * width..)?;
+    let numbers = numbers.get(..data.len() * width)?;
+    let after = numbers.get(width..)?;
+    if !numbers.starts_with(after) {
+        return None;
+    }
+    let mut number = [0; 8];
+    number
+        .get_mut(..width)?
+        .copy_from_slice(numbers.get(..width)?);
+    Some(u64::from_ne_bytes(number))
+}
+
+/// So many rows, where all that the parts have are the same.
+fn steady(parts: &[Part], rows: usize) -> Option<ArrayRef> {
+    let same = parts.first()?.same?;
+    if parts.iter().any(|part| part.same != Some(same)) {
+        return None;
+    }
+    let long = parts.iter().find(|part| part.array.len() >= rows)?;
+    Some(long.array.slice(0, rows))
 }
 
 /// Gives the batches' dictionaries, each its own, one numbering.
@@ -205,7 +258,7 @@ fn shared_dictionaries(batches: &[RecordBatch]) -> Result<Vec<Column>, ArrowErro
         let parts = batches.iter().map(|batch| Arc::clone(batch.column(index)));
         if !matches!(field.data_type(), DataType::Dictionary(_, _)) {
             return Ok(Column {
-                parts: parts.collect(),
+                parts: parts.map(Part::new).collect(),
                 dictionary: None,
             });
         }
@@ -220,7 +273,7 @@ fn shared_dictionaries(batches: &[RecordBatch]) -> Result<Vec<Column>, ArrowErro
                 .collect();
             let keys = part.keys();
             if (0..).zip(&renumbered).all(|(old, new)| old == *new) {
-                return Ok(Arc::new(keys.clone()) as ArrayRef);
+                return Ok(Part::new(Arc::new(keys.clone())));
             }
             let key = |&old: &i32| {
                 let old = usize::try_from(old).ok()?;
@@ -228,7 +281,7 @@ fn shared_dictionaries(batches: &[RecordBatch]) -> Result<Vec<Column>, ArrowErro
             };
             let values = keys.values().iter().map(|old| key(old).unwrap_or_default());
             Int32Array::try_new(values.collect(), keys.nulls().cloned())
-                .map(|keys| Arc::new(keys) as ArrayRef)
+                .map(|keys| Part::new(Arc::new(keys)))
         });
         Ok(Column {
             parts: parts.collect::<Result<_, ArrowError>>()?,
@@ -243,6 +296,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::batch::Batch;
+    use crate::store::testing::plain;
+    use crate::store::writer::WriterOptions;
 
     fn places(times: impl IntoIterator<Item = i64>) -> Vec<Place> {
         let place = |(row, at)| Place {
@@ -278,6 +334,36 @@ mod tests {
             oracle.sort_by_key(|place| place.started_at);
             sort_by_time(&mut order);
             prop_assert_eq!(order, oracle);
+        }
+
+        #[test]
+        fn rows_are_gathered_as_they_came(
+            batches in prop::collection::vec((1..12_u32, 0..3_u32, 0..2_u32), 1..6),
+            at_a_time in 1..12_usize,
+        ) {
+            let mut rows = Vec::new();
+            let batches = batches.into_iter().map(|(count, number, step)| {
+                let mut batch = Batch::new(&WriterOptions::default());
+                for at in 0..count {
+                    let seq = rows.len() as u32;
+                    let number = number + at * step;
+                    let mut row = plain(1, seq, seq.into());
+                    row.request.statements = number;
+                    row.request.pipelined = number == 1;
+                    row.request.command = number.to_string().into();
+                    batch.push(&row).unwrap();
+                    rows.push(row);
+                }
+                batch.finish().unwrap()
+            });
+            let batches: Vec<RecordBatch> = batches.collect();
+            let sorted = Sorted::new(&batches).unwrap();
+            let mut gathered = Vec::new();
+            for places in sorted.order().chunks(at_a_time) {
+                let some = Decoder::new(&sorted.gather(places).unwrap()).unwrap();
+                gathered.extend((0..places.len()).filter_map(|at| some.row(at, <[u8]>::len)));
+            }
+            prop_assert_eq!(gathered, rows);
         }
     }
 }

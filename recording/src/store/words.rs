@@ -7,8 +7,8 @@ use arrow_array::{ArrayRef, DictionaryArray, StringArray};
 use arrow_schema::ArrowError;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::rare::Rare;
 use super::schema::{absent, word};
+use super::steady::Steady;
 
 /// Distinct texts, numbered in the order of their coming.
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ impl Hasher for Prehashed {
 /// Builds a column of texts that repeat themselves.
 #[derive(Debug, Default)]
 pub struct Words {
-    keys: Rare<Int32Type>,
+    keys: Steady<Int32Type>,
     dictionary: Dictionary,
     /// Texts met lately, by address; kept alive here, so that an address means one text.
     recent: [Option<(Arc<str>, i32)>; RECENT],
@@ -76,7 +76,7 @@ const RECENT: usize = 16;
 impl Words {
     pub fn with_capacity(rows: usize) -> Words {
         Words {
-            keys: Rare::with_capacity(rows),
+            keys: Steady::with_capacity(rows),
             ..Words::default()
         }
     }
