@@ -11,6 +11,7 @@ pub(crate) struct Budget {
     limit: usize,
     used: AtomicUsize,
     peak: AtomicUsize,
+    lead: Option<Lead>,
     /// How often the reader had to wait.
     waits: AtomicU64,
     waiting: AtomicBool,
@@ -18,12 +19,36 @@ pub(crate) struct Budget {
     freed: Condvar,
 }
 
+/// How far the reader is ahead of the sessions, in rows. While each of them has something to do, more
+/// would only leave the processor's cache before it is needed.
+#[derive(Debug, Default)]
+struct Lead {
+    rows: AtomicUsize,
+    sessions: AtomicUsize,
+    /// Sessions that wait for a row.
+    idle: AtomicUsize,
+}
+
+/// Rows for each session that is under way.
+const LEAD_ROWS: usize = 64;
+
+impl Lead {
+    /// Is the reader further ahead than a `part` of what it may be?
+    fn is_over(&self, part: usize) -> bool {
+        let sessions = self.sessions.load(Ordering::SeqCst).max(1);
+        self.idle.load(Ordering::SeqCst) == 0
+            && self.rows.load(Ordering::SeqCst) >= LEAD_ROWS / part * sessions
+    }
+}
+
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Budget {
+    /// `led`: the reader is not to be far ahead of sessions that have something to do.
+    pub(crate) fn new(limit: usize, led: bool) -> Budget {
         Budget {
             limit,
             used: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            lead: led.then(Lead::default),
             waits: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             lock: Mutex::new(()),
@@ -31,8 +56,23 @@ impl Budget {
         }
     }
 
+    /// Is the reader to [`wait`](Budget::wait)?
     pub(crate) fn full(&self) -> bool {
-        self.used.load(Ordering::Relaxed) >= self.limit
+        self.is_over(1)
+    }
+
+    /// Is more than a `part` of what the reader may have in use?
+    fn is_over(&self, part: usize) -> bool {
+        self.used.load(Ordering::SeqCst) >= self.limit / part
+            || self.lead.as_ref().is_some_and(|lead| lead.is_over(part))
+    }
+
+    /// A row was read.
+    pub(crate) fn read(&self, bytes: usize) {
+        if let Some(lead) = &self.lead {
+            lead.rows.fetch_add(1, Ordering::SeqCst);
+        }
+        self.charge(bytes);
     }
 
     pub(crate) fn charge(&self, bytes: usize) {
@@ -40,10 +80,52 @@ impl Budget {
         self.peak.fetch_max(used, Ordering::Relaxed);
     }
 
+    /// Rows became outcomes.
+    pub(crate) fn done(&self, rows: usize) {
+        if let Some(lead) = &self.lead {
+            lead.rows.fetch_sub(rows, Ordering::SeqCst);
+        }
+        self.wake();
+    }
+
     pub(crate) fn release(&self, bytes: usize) {
-        let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn session_begins(&self) {
+        if let Some(lead) = &self.lead {
+            lead.sessions.fetch_add(1, Ordering::SeqCst);
+            self.wake();
+        }
+    }
+
+    pub(crate) fn session_ends(&self) {
+        if let Some(lead) = &self.lead {
+            lead.sessions.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A session begins to wait for a row.
+    pub(crate) fn session_waits(&self) {
+        if let Some(lead) = &self.lead {
+            lead.idle.fetch_add(1, Ordering::SeqCst);
+            self.wake();
+        }
+    }
+
+    pub(crate) fn session_goes_on(&self) {
+        if let Some(lead) = &self.lead {
+            lead.idle.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn wake(&self) {
         // Only one takes the lock: it may be held by who is slow to get the processor.
-        if before - bytes <= self.enough() && self.waiting.swap(false, Ordering::SeqCst) {
+        if self.waiting.load(Ordering::SeqCst)
+            && !self.is_over(2)
+            && self.waiting.swap(false, Ordering::SeqCst)
+        {
             let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.freed.notify_one();
         }
@@ -55,8 +137,7 @@ impl Budget {
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             self.waiting.store(true, Ordering::SeqCst);
-            let enough = self.used.load(Ordering::SeqCst) <= self.enough();
-            if enough || stop.load(Ordering::Relaxed) {
+            if !self.is_over(2) || stop.load(Ordering::Relaxed) {
                 break;
             }
             held = match self.freed.wait_timeout(held, Duration::from_millis(100)) {
@@ -74,10 +155,6 @@ impl Budget {
     pub(crate) fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
     }
-
-    fn enough(&self) -> usize {
-        self.limit / 2
-    }
 }
 
 #[cfg(test)]
@@ -86,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_reader_goes_on_when_half_is_free() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, false);
         let stop = AtomicBool::new(false);
         budget.charge(60);
         assert!(!budget.full());
@@ -102,8 +179,44 @@ mod tests {
     }
 
     #[test]
+    fn the_reader_is_not_far_ahead_of_sessions_that_have_rows() {
+        let budget = Budget::new(1 << 20, true);
+        let stop = AtomicBool::new(false);
+        let read = |rows| (0..rows).for_each(|_| budget.read(1));
+        read(LEAD_ROWS);
+        assert!(budget.full());
+        budget.session_begins();
+        budget.session_begins();
+        assert!(!budget.full());
+        read(LEAD_ROWS);
+        assert!(budget.full());
+        budget.session_waits();
+        assert!(!budget.full());
+        budget.session_goes_on();
+        let goes_on: [&dyn Fn(); 3] = [
+            &|| budget.done(LEAD_ROWS + 1),
+            &|| budget.session_waits(),
+            &|| (0..4).for_each(|_| budget.session_begins()),
+        ];
+        for (at, change) in goes_on.iter().enumerate() {
+            assert!(budget.full(), "{at}");
+            std::thread::scope(|scope| {
+                let waiter = scope.spawn(|| budget.wait(&stop));
+                change();
+                assert!(waiter.join().is_ok());
+            });
+            match at {
+                0 => read(LEAD_ROWS + 1),
+                1 => budget.session_goes_on(),
+                _ => {}
+            }
+        }
+        assert_eq!(budget.waits(), 3);
+    }
+
+    #[test]
     fn a_stop_ends_the_wait() {
-        let budget = Budget::new(1);
+        let budget = Budget::new(1, false);
         budget.charge(2);
         budget.wait(&AtomicBool::new(true));
         assert!(budget.full());

@@ -149,7 +149,7 @@ fn share(
         limits: options.limits,
         connect_timeout: target.connect_timeout.unwrap_or(options.connect_timeout),
         request_timeout: options.request_timeout,
-        budget: Budget::new(options.budget),
+        budget: Arc::new(Budget::new(options.budget, options.pace == Pace::Asap)),
         writing: writing(options),
         progress: Arc::clone(progress),
         stop: Arc::clone(stop),
@@ -206,7 +206,7 @@ fn read<E: Error>(
             let _ = batches.send(std::mem::take(&mut batch));
             shared.budget.wait(&shared.stop);
         }
-        shared.budget.charge(cost);
+        shared.budget.read(cost);
         batch.push(Box::new(Job {
             planned: schedule.plan(&shared.target, row),
             intended_at: Timestamp::default(),

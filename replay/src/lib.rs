@@ -13,6 +13,7 @@ mod password;
 mod pool;
 mod priority;
 mod progress;
+mod queue;
 mod reason;
 mod run;
 mod schedule;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
 use recording::{Kind, Timestamp};
-use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::priority;
-use crate::worker::{Job, Jobs, Queue, Shared};
+use crate::queue::Queue;
+use crate::worker::{Job, Jobs, Shared};
 
 /// Between the first row's being read and its time, so that the reader has a lead.
 const LEAD: Duration = Duration::from_millis(50);
@@ -63,7 +64,7 @@ pub(crate) fn run(
             shared.progress.reached(row.started_at);
             let (session, last) = (job.planned.queue, row.kind == Kind::Close);
             let queue = queues.entry(session).or_insert_with(|| {
-                let (sender, queue) = mpsc::unbounded_channel();
+                let (sender, queue) = Queue::new(&shared.budget);
                 if let Some(worker) = workers.get(next_worker % workers.len().max(1)) {
                     // A worker that is gone had a panic, which its join tells.
                     let _ = worker.send(queue);

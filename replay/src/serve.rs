@@ -6,11 +6,12 @@ use protocol::Driver;
 use recording::{Exchange, Kind, Response, Status};
 
 use crate::connect::{self, Failure};
+use crate::queue::Queue;
 use crate::reason;
 use crate::schedule::only_cancels;
 use crate::session::Session;
 use crate::stream::Stream;
-use crate::worker::{Job, Outcome, Queue, Watch, Worker};
+use crate::worker::{Job, Outcome, Watch, Worker};
 
 /// The stream is there where the session has one of its own.
 type Opened = (Option<Stream>, Box<dyn Driver>, Response);
@@ -18,11 +19,11 @@ type Opened = (Option<Stream>, Box<dyn Driver>, Response);
 /// Takes the session's rows until no more come: each leaves as exactly one outcome.
 pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
     let watch = worker.watch();
-    let Some(opening) = queue.recv().await else {
+    let Some(opening) = queue.next().await else {
         return;
     };
     let lost = begin(&worker, &mut queue, &watch, opening).await;
-    while let Some(job) = queue.recv().await {
+    while let Some(job) = queue.next().await {
         let reason = match job.planned.unsendable {
             Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
             _ => lost,
@@ -123,7 +124,7 @@ async fn log_in(worker: &Worker, opening: &Exchange) -> Result<Opened, Failure> 
 
 /// The rows of a connection that only cancels, but for the cancel: nothing is to be sent for them.
 async fn stand_by(worker: &Worker, queue: &mut Queue) -> &'static str {
-    while let Some(job) = queue.recv().await {
+    while let Some(job) = queue.next().await {
         match job.planned.unsendable {
             Some(reason) => worker.skip(job, reason),
             None => pass(worker, job),

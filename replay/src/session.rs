@@ -16,9 +16,10 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use crate::connect;
 use crate::lesson;
 use crate::pool::Loan;
+use crate::queue::Queue;
 use crate::reason;
 use crate::stream::Stream;
-use crate::worker::{Job, NO_DEADLINE, Outcome, Queue, Watch, Worker};
+use crate::worker::{Job, NO_DEADLINE, Outcome, Watch, Worker};
 
 /// No further request is taken while more than this waits for the target to read it.
 const MAX_UNSENT: usize = 256 << 10;
@@ -182,7 +183,7 @@ impl<'a> Session<'a> {
                 None if self.ending => {
                     return self.flights.is_empty().then_some(End::Closed(None));
                 }
-                None => match self.queue.poll_recv(cx) {
+                None => match self.queue.poll_next(cx) {
                     Poll::Ready(Some(job)) => job,
                     Poll::Ready(None) => {
                         self.ending = true;

@@ -24,6 +24,7 @@ use crate::measure::Measures;
 use crate::pool::Pool;
 use crate::priority;
 use crate::progress::{Counts, Progress};
+use crate::queue::Queue;
 use crate::reason;
 use crate::schedule::Planned;
 use crate::serve;
@@ -49,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) limits: protocol::Limits,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
-    pub(crate) budget: Budget,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) writing: WriterOptions,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -82,8 +83,6 @@ pub(crate) struct Job {
 #[allow(clippy::vec_box)]
 pub(crate) type Jobs = Vec<Box<Job>>;
 
-pub(crate) type Queue = UnboundedReceiver<Box<Job>>;
-
 /// What became of a row.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -112,7 +111,9 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 struct Book {
     outcomes: Batch,
-    /// Of the budget's bytes, what outcomes took and jobs had, and is not told yet.
+    /// What the budget is not told yet: rows that became outcomes, the bytes that these took, and those
+    /// that the jobs had.
+    done: usize,
     charged: usize,
     released: usize,
     counts: Counts,
@@ -183,6 +184,7 @@ impl Worker {
             writer,
             book: RefCell::new(Book {
                 outcomes,
+                done: 0,
                 charged: 0,
                 released: 0,
                 counts: Counts::default(),
@@ -293,6 +295,7 @@ impl Worker {
         book.enter(row);
         book.charged += book.outcomes.bytes() - before;
         book.released += job.cost;
+        book.done += 1;
         if book.released >= SETTLED_BYTES {
             book.settle(&self.shared.budget);
         }
@@ -361,6 +364,7 @@ impl Book {
         let released = std::mem::take(&mut self.released);
         budget.charge(charged.saturating_sub(released));
         budget.release(released.saturating_sub(charged));
+        budget.done(std::mem::take(&mut self.done));
     }
 
     /// Cancels count as requests; a session that could not log in is lost.

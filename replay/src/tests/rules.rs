@@ -243,20 +243,20 @@ fn a_stop_ends_the_run_and_is_told() {
     let mut tape = Tape::default();
     tape.open(1);
     tape.say(1, "stall");
-    let stop = Arc::new(AtomicBool::new(false));
-    let (heard, stopper) = (Arc::clone(&server.heard), Arc::clone(&stop));
+    let first = tape.rows.clone();
     // The recording goes on for ever; the stop comes when the server has the request.
-    let endless = std::iter::from_fn(move || {
-        if heard.lock().unwrap().len() >= 2 {
-            stopper.store(true, Ordering::Relaxed);
-        }
-        Some(tape.say(1, "more").clone())
+    let endless = std::iter::from_fn(|| Some(tape.say(1, "more").clone()));
+    let rows = first.into_iter().chain(endless);
+    let stop = Arc::new(AtomicBool::new(false));
+    let played = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while server.lines().len() < 2 {
+                std::thread::yield_now();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        play_until(rows, &options(server.address), &stop)
     });
-    let mut first = Tape::default();
-    first.open(1);
-    first.say(1, "stall");
-    let rows = first.rows.into_iter().chain(endless);
-    let played = play_until(rows, &options(server.address), &stop);
     assert!(played.report.cut_short);
     assert!(played.report.ledger.balanced());
     assert!(played.report.notes[0].starts_with("interrupted"));
