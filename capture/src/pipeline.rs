@@ -184,8 +184,10 @@ pub fn run(
     let mut manifest = Manifest::new(ContentKind::Recording, clock::wall());
     manifest.source = options.source();
     manifest.protocols = options.protocols();
+    let live = inputs.iter().any(Input::is_live);
     let writer_options = WriterOptions {
-        leisurely: inputs.iter().any(Input::is_live),
+        leisurely: live,
+        leaves_cache: live,
         ..options.writer
     };
     let mut writer = Writer::create(dir, manifest, writer_options)?;

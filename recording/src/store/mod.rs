@@ -6,6 +6,7 @@ mod decode;
 mod error;
 mod files;
 mod histogram;
+mod leisure;
 mod manifest;
 mod open;
 mod pages;

@@ -413,6 +413,31 @@ fn what_waits_to_be_sealed_can_be_sealed_one_by_one() {
 }
 
 #[test]
+fn sealing_waits_for_a_processor_to_spare() {
+    let parent = tempdir().unwrap();
+    let dir = parent.path().join("monday.rec");
+    let options = WriterOptions {
+        leisurely: true,
+        ..options(2, 4)
+    };
+    let mut writer = create(&dir, options);
+    let now = Instant::now();
+    writer.tick(now).unwrap();
+    writer.pretend_busy(true);
+    let rows = plain_rows(20);
+    for row in &rows {
+        writer.push(row).unwrap();
+    }
+    writer.tick(now).unwrap();
+    assert_eq!(writer.unsealed(), 5);
+    writer.pretend_busy(false);
+    writer.tick(now).unwrap();
+    assert_eq!(writer.unsealed(), 4);
+    assert_eq!(writer.finish().unwrap().segments.len(), 5);
+    assert_eq!(read(&dir).0, rows);
+}
+
+#[test]
 fn the_ledger_on_disk_is_some_seconds_old() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::batch::{self, Batch};
 use super::error::StoreError;
 use super::files::{self, Access, Lock};
+use super::leisure::Leisure;
 use super::manifest::{FORMAT, Manifest, SegmentInfo};
 use super::open::{Columns, OpenSegment, OpenWriter};
 use super::priority;
@@ -31,6 +32,8 @@ pub struct WriterOptions {
     pub rotate_after: Option<Duration>,
     /// Seal when nobody else needs the processor. Up to 256 segments then wait for it, on disk.
     pub leisurely: bool,
+    /// What waits leaves the page cache to those that are watched.
+    pub leaves_cache: bool,
     /// Bytes that the directory may have at any moment.
     pub max_bytes: Option<u64>,
 }
@@ -62,6 +65,7 @@ impl Default for WriterOptions {
             rotate_rows: 1 << 20,
             rotate_after: None,
             leisurely: false,
+            leaves_cache: false,
             max_bytes: None,
         }
     }
@@ -113,6 +117,7 @@ pub struct Writer {
     /// Segments that are full, the oldest first.
     unsealed: VecDeque<Unsealed>,
     sealing: Option<Sealing>,
+    leisure: Leisure,
     description: Description,
     /// On disk, of sealed segments.
     sealed_bytes: u64,
@@ -204,6 +209,7 @@ impl Writer {
             rotated_at: None,
             unsealed: VecDeque::new(),
             sealing: None,
+            leisure: Leisure::default(),
             description: Description::default(),
             sealed_bytes: 0,
             failed: false,
@@ -285,11 +291,12 @@ impl Writer {
             self.flush()?;
             self.rotate()?;
         }
+        self.leisure.look(now);
         let finished = |it: &Sealing| it.thread.is_finished();
         if self.sealing.as_ref().is_some_and(finished) {
             self.sealed()?;
-            self.seal_next()?;
         }
+        self.seal_next()?;
         self.describe(now)
     }
 
@@ -376,7 +383,7 @@ impl Writer {
         }
         self.failed = true;
         let mut full = self.take_open();
-        if self.sealing.is_some() && self.options.leisurely {
+        if self.options.leisurely && !self.may_seal() {
             full.batches = Vec::new();
         }
         self.unsealed.push_back(full);
@@ -393,12 +400,13 @@ impl Writer {
         while self.unsealed.len() > self.options.max_unsealed() {
             self.seal_oldest()?;
         }
-        self.leave_cache();
+        if self.options.leaves_cache {
+            self.leave_cache();
+        }
         Ok(())
     }
 
-    /// What waits for long shall not stand in the page cache, which is for those that are watched. Each
-    /// segment is asked several times: first it is written to the disk, and then it can leave.
+    /// Each segment is asked several times: first it is written to the disk, and then it can leave.
     fn leave_cache(&self) {
         for segment in self.unsealed.iter().rev().take(LEAVING) {
             files::leave_cache(&self.dir.join(files::open_name(segment.number)));
@@ -423,9 +431,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals the oldest segment, where none is being sealed.
+    /// May another thread begin to seal?
+    fn may_seal(&self) -> bool {
+        let has_time = !self.options.leisurely || !self.leisure.is_busy();
+        self.sealing.is_none() && has_time
+    }
+
+    #[cfg(test)]
+    pub(super) fn pretend_busy(&mut self, busy: bool) {
+        self.leisure.pretend(busy);
+    }
+
+    /// Has the oldest segment sealed, where it may be.
     fn seal_next(&mut self) -> Result<(), StoreError> {
-        if self.sealing.is_some() {
+        if !self.may_seal() {
             return Ok(());
         }
         let Some(segment) = self.unsealed.pop_front() else {

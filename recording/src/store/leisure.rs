@@ -1,0 +1,89 @@
+//! Has the process a processor to spare for what can wait?
+
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Of 100 parts of the processors: with more in use, none is to spare.
+const BUSY_PERCENT: u32 = 90;
+
+#[derive(Debug, Default)]
+pub struct Leisure {
+    looked: Option<(Instant, Duration)>,
+    busy: bool,
+}
+
+impl Leisure {
+    /// As it was in the second before the last look.
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// To be called several times a second.
+    pub fn look(&mut self, now: Instant) {
+        if self.is_due(now) {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            self.note(now, cpu(), u32::try_from(processors).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.looked
+            .is_none_or(|(at, _)| now.saturating_duration_since(at) >= LOOK_EVERY)
+    }
+
+    fn note(&mut self, now: Instant, cpu: Duration, processors: u32) {
+        if let Some((at, before)) = self.looked {
+            let all = now.saturating_duration_since(at) * processors;
+            self.busy = cpu.saturating_sub(before) * 100 > all * BUSY_PERCENT;
+        }
+        self.looked = Some((now, cpu));
+    }
+
+    #[cfg(test)]
+    pub fn pretend(&mut self, busy: bool) {
+        self.busy = busy;
+    }
+}
+
+/// What the process has used. Where that is not told, nothing: there is always a processor to spare.
+fn cpu() -> Duration {
+    let used = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
+        (usage.user_time() + usage.system_time()).num_microseconds()
+    });
+    Duration::from_micros(u64::try_from(used).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_is_who_used_up_its_processors() {
+        let mut leisure = Leisure::default();
+        let start = Instant::now();
+        let seconds = Duration::from_secs;
+        let mut at = |second, cpu_ms, processors| {
+            let now = start + seconds(second);
+            leisure.note(now, Duration::from_millis(cpu_ms), processors);
+            leisure.is_busy()
+        };
+        assert!(!at(0, 5_000, 1));
+        assert!(at(1, 5_950, 1));
+        assert!(!at(2, 6_800, 1));
+        assert!(!at(3, 8_500, 2));
+        assert!(at(4, 10_400, 2));
+        assert!(!leisure.is_due(start + Duration::from_millis(4_999)));
+        assert!(leisure.is_due(start + seconds(5)));
+    }
+
+    #[test]
+    fn the_process_uses_the_processor() {
+        let before = cpu();
+        while cpu() == before {
+            std::hint::black_box(0);
+        }
+    }
+}
