@@ -141,6 +141,10 @@ fn bar(recording: &Recording) -> ProgressBar {
 
 fn show(bar: &ProgressBar, progress: &Progress) {
     let now = progress.snapshot();
+    if now.unsealed > 0 {
+        bar.set_message(format!("sealing {} segments that waited", now.unsealed));
+        return;
+    }
     let ms = |ns: u64| ns as f64 / 1e6;
     let rate = now.sent as f64 / bar.elapsed().as_secs_f64().max(0.001);
     bar.set_position(now.position.since(now.first) / 1_000_000);

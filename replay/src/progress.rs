@@ -1,6 +1,6 @@
 //! How far a run is, for whoever watches it.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use recording::Timestamp;
@@ -20,6 +20,7 @@ pub struct Progress {
     in_flight: AtomicI64,
     position: AtomicI64,
     first: AtomicI64,
+    unsealed: AtomicUsize,
     measures: Mutex<Vec<Option<Measures>>>,
 }
 
@@ -51,6 +52,8 @@ pub struct Snapshot {
     /// Time in the recording of its first row and of the newest that was handed out.
     pub first: Timestamp,
     pub position: Timestamp,
+    /// Segments of the run that wait to be sealed, when all else is done.
+    pub unsealed: usize,
     /// Of the whole run until now; a second old at most.
     pub lateness_p99_ns: u64,
     pub service_p50_ns: u64,
@@ -69,6 +72,7 @@ impl Progress {
             in_flight: u64::try_from(self.in_flight.load(Relaxed)).unwrap_or(0),
             first: Timestamp(self.first.load(Relaxed)),
             position: Timestamp(self.position.load(Relaxed)),
+            unsealed: self.unsealed.load(Relaxed),
             ..Snapshot::default()
         };
         if let Some(merged) = self.measures() {
@@ -98,6 +102,10 @@ impl Progress {
 
     pub(crate) fn reached(&self, position: Timestamp) {
         self.position.store(position.0, Relaxed);
+    }
+
+    pub(crate) fn sealing(&self, unsealed: usize) {
+        self.unsealed.store(unsealed, Relaxed);
     }
 
     pub(crate) fn publish(&self, worker: usize, measures: &Measures) {

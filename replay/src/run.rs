@@ -74,6 +74,10 @@ pub fn run(
         notes,
         ..info
     });
+    while writer.unsealed() > 1 {
+        progress.sealing(writer.unsealed());
+        writer.seal_oldest()?;
+    }
     let manifest = if report.cut_short {
         writer.finish_incomplete()
     } else {

@@ -57,33 +57,4 @@ fn cpu() -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn busy_is_who_used_up_its_processors() {
-        let mut leisure = Leisure::default();
-        let start = Instant::now();
-        let seconds = Duration::from_secs;
-        let mut at = |second, cpu_ms, processors| {
-            let now = start + seconds(second);
-            leisure.note(now, Duration::from_millis(cpu_ms), processors);
-            leisure.is_busy()
-        };
-        assert!(!at(0, 5_000, 1));
-        assert!(at(1, 5_950, 1));
-        assert!(!at(2, 6_800, 1));
-        assert!(!at(3, 8_500, 2));
-        assert!(at(4, 10_400, 2));
-        assert!(!leisure.is_due(start + Duration::from_millis(4_999)));
-        assert!(leisure.is_due(start + seconds(5)));
-    }
-
-    #[test]
-    fn the_process_uses_the_processor() {
-        let before = cpu();
-        while cpu() == before {
-            std::hint::black_box(0);
-        }
-    }
-}
+mod tests;

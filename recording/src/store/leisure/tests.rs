@@ -1,0 +1,30 @@
+use super::*;
+
+#[test]
+fn busy_is_who_used_up_its_processors() {
+    let mut leisure = Leisure::default();
+    let start = Instant::now();
+    let seconds = Duration::from_secs;
+    let mut at = |second, cpu_ms, processors| {
+        let now = start + seconds(second);
+        leisure.note(now, Duration::from_millis(cpu_ms), processors);
+        leisure.is_busy()
+    };
+    assert!(!at(0, 5_000, 1));
+    assert!(at(1, 5_950, 1));
+    assert!(!at(2, 6_800, 1));
+    assert!(!at(3, 8_500, 2));
+    assert!(at(4, 10_400, 2));
+    assert!(!leisure.is_due(start + Duration::from_millis(4_999)));
+    assert!(leisure.is_due(start + seconds(5)));
+}
+
+#[test]
+fn the_process_uses_the_processor() {
+    let before = cpu();
+    let patience = Instant::now() + Duration::from_secs(30);
+    while cpu() == before {
+        assert!(Instant::now() < patience, "nothing is used");
+    }
+    assert!(cpu() > before);
+}
