@@ -388,15 +388,22 @@ fn ticks_flush_and_rotate() {
     assert_eq!(read(&dir).0, rows);
 }
 
+fn create_leisurely(dir: &Path) -> Writer {
+    let leisurely = true;
+    create(
+        dir,
+        WriterOptions {
+            leisurely,
+            ..options(2, 4)
+        },
+    )
+}
+
 #[test]
 fn what_waits_to_be_sealed_can_be_sealed_one_by_one() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
-    let options = WriterOptions {
-        leisurely: true,
-        ..options(2, 4)
-    };
-    let mut writer = create(&dir, options);
+    let mut writer = create_leisurely(&dir);
     let rows = plain_rows(41);
     for row in &rows {
         writer.push(row).unwrap();
@@ -416,11 +423,7 @@ fn what_waits_to_be_sealed_can_be_sealed_one_by_one() {
 fn sealing_waits_for_a_processor_to_spare() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
-    let options = WriterOptions {
-        leisurely: true,
-        ..options(2, 4)
-    };
-    let mut writer = create(&dir, options);
+    let mut writer = create_leisurely(&dir);
     let now = Instant::now();
     writer.tick(now).unwrap();
     writer.pretend_busy(true);
