@@ -187,7 +187,7 @@ pub fn run(
     let live = inputs.iter().any(Input::is_live);
     let writer_options = WriterOptions {
         leisurely: live,
-        leaves_cache: live,
+        beside_server: live,
         ..options.writer
     };
     let mut writer = Writer::create(dir, manifest, writer_options)?;

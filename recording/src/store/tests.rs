@@ -388,22 +388,18 @@ fn ticks_flush_and_rotate() {
     assert_eq!(read(&dir).0, rows);
 }
 
-fn create_leisurely(dir: &Path) -> Writer {
-    let leisurely = true;
-    create(
-        dir,
-        WriterOptions {
-            leisurely,
-            ..options(2, 4)
-        },
-    )
+fn leisurely() -> WriterOptions {
+    WriterOptions {
+        leisurely: true,
+        ..options(2, 4)
+    }
 }
 
 #[test]
 fn what_waits_to_be_sealed_can_be_sealed_one_by_one() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
-    let mut writer = create_leisurely(&dir);
+    let mut writer = create(&dir, leisurely());
     let rows = plain_rows(41);
     for row in &rows {
         writer.push(row).unwrap();
@@ -423,7 +419,7 @@ fn what_waits_to_be_sealed_can_be_sealed_one_by_one() {
 fn sealing_waits_for_a_processor_to_spare() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("monday.rec");
-    let mut writer = create_leisurely(&dir);
+    let mut writer = create(&dir, leisurely());
     let now = Instant::now();
     writer.tick(now).unwrap();
     writer.pretend_busy(true);
@@ -438,6 +434,31 @@ fn sealing_waits_for_a_processor_to_spare() {
     assert_eq!(writer.unsealed(), 4);
     assert_eq!(writer.finish().unwrap().segments.len(), 5);
     assert_eq!(read(&dir).0, rows);
+}
+
+#[test]
+fn what_may_not_wait_is_sealed_when_the_process_is_busy() {
+    let limited = WriterOptions {
+        max_bytes: Some(1 << 30),
+        ..leisurely()
+    };
+    let beside_server = WriterOptions {
+        beside_server: true,
+        ..leisurely()
+    };
+    for (options, most) in [(limited, 0), (beside_server, 4)] {
+        let parent = tempdir().unwrap();
+        let dir = parent.path().join("monday.rec");
+        let mut writer = create(&dir, options);
+        writer.pretend_busy(true);
+        let rows = plain_rows(20);
+        for row in &rows {
+            writer.push(row).unwrap();
+        }
+        assert!(writer.unsealed() <= most);
+        writer.finish().unwrap();
+        assert_eq!(read(&dir).0, rows);
+    }
 }
 
 #[test]

@@ -32,8 +32,10 @@ pub struct WriterOptions {
     pub rotate_after: Option<Duration>,
     /// Seal when nobody else needs the processor. Up to 256 segments then wait for it, on disk.
     pub leisurely: bool,
-    /// What waits leaves the page cache to those that are watched.
-    pub leaves_cache: bool,
+    /// Beside the server that is watched, and for as long as it goes on: what waits leaves the page cache
+    /// to it, and is sealed in what little time there is. Otherwise sealing waits for as long as the
+    /// process has no processor to spare.
+    pub beside_server: bool,
     /// Bytes that the directory may have at any moment.
     pub max_bytes: Option<u64>,
 }
@@ -65,7 +67,7 @@ impl Default for WriterOptions {
             rotate_rows: 1 << 20,
             rotate_after: None,
             leisurely: false,
-            leaves_cache: false,
+            beside_server: false,
             max_bytes: None,
         }
     }
@@ -400,7 +402,7 @@ impl Writer {
         while self.unsealed.len() > self.options.max_unsealed() {
             self.seal_oldest()?;
         }
-        if self.options.leaves_cache {
+        if self.options.beside_server {
             self.leave_cache();
         }
         Ok(())
@@ -433,8 +435,8 @@ impl Writer {
 
     /// May another thread begin to seal?
     fn may_seal(&self) -> bool {
-        let has_time = !self.options.leisurely || !self.leisure.is_busy();
-        self.sealing.is_none() && has_time
+        let may_wait = self.options.max_unsealed() > 0 && !self.options.beside_server;
+        self.sealing.is_none() && !(may_wait && self.leisure.is_busy())
     }
 
     #[cfg(test)]
