@@ -14,9 +14,9 @@ use crossbeam_channel::Sender;
 use recording::{
     Account, Batch, Exchange, Kind, Pacing, Response, Status, Timestamp, WriterOptions,
 };
+use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::LocalSet;
 
 use crate::budget::Budget;
 use crate::clock::{self, Clock};
@@ -144,11 +144,9 @@ pub(crate) fn run(
     measures: Measures,
 ) -> std::io::Result<WorkerReport> {
     priority::prompt();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = LocalRuntime::new()?;
     let worker = Rc::new(Worker::new(shared, index, writer, measures));
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut windows = Windows::start(worker.shared.clock);
