@@ -8,8 +8,7 @@ use recording::Timestamp;
 /// Wall time at the run's start plus monotonic time since: never steps back in a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    origin: Instant,
-    /// The monotonic clock's own reading at `origin`, for sleeps until an absolute time.
+    /// The monotonic clock's own reading at `wall`.
     monotonic_ns: i64,
     wall: Timestamp,
 }
@@ -19,16 +18,15 @@ impl Clock {
         let wall = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        let origin = Instant::now();
         Clock {
-            origin,
             monotonic_ns: read(libc::CLOCK_MONOTONIC),
             wall: Timestamp::default() + wall,
         }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.wall + self.origin.elapsed()
+        let elapsed = read(libc::CLOCK_MONOTONIC) - self.monotonic_ns;
+        Timestamp(self.wall.0 + elapsed)
     }
 
     pub(crate) fn instant(&self) -> Instant {

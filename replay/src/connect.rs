@@ -184,7 +184,7 @@ async fn start_tls(worker: &Worker, stream: Stream) -> Result<Stream, Failure> {
 }
 
 /// Sends `bytes` on a connection of its own and waits until the target closes it.
-pub(crate) async fn cancel(worker: Rc<Worker>, job: Box<Job>, bytes: Vec<u8>, ready_at: Timestamp) {
+pub(crate) async fn cancel(worker: Rc<Worker>, mut job: Job, bytes: Vec<u8>, ready_at: Timestamp) {
     let mut sent_at = Timestamp::default();
     let attempt = async {
         let mut stream = tcp(&worker).await.map_err(|failure| failure.reason)?;
@@ -206,5 +206,5 @@ pub(crate) async fn cancel(worker: Rc<Worker>, job: Box<Job>, bytes: Vec<u8>, re
         sent_at,
         last_byte_at: sent_at,
     };
-    worker.finish(job, outcome);
+    worker.finish(&mut job, outcome);
 }

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use protocol::Mender;
-use recording::{Batch, Exchange, Kind, Ledger, Timestamp, WriterOptions};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use recording::{Batch, Exchange, Ledger, Timestamp, WriterOptions};
 use tokio::sync::mpsc;
 
 use crate::budget::Budget;
@@ -17,13 +16,12 @@ use crate::error::ReplayError;
 use crate::measure::{self, Measures};
 use crate::options::Options;
 use crate::pacer::{self, PacerReport};
-use crate::priority;
 use crate::progress::Progress;
-use crate::schedule::{Pace, Schedule};
+use crate::reader::{self, ReaderReport};
+use crate::schedule::Pace;
 use crate::tls;
-use crate::worker::{self, Job, Jobs, Shared, WorkerReport};
+use crate::worker::{self, Shared, WorkerReport};
 
-const BATCH_ROWS: usize = 256;
 /// Batches of outcomes between the workers and the writer.
 const OUTCOME_BATCHES: usize = 16;
 /// Of the budget, what the outcomes may be that one worker keeps until they are written.
@@ -54,14 +52,6 @@ pub(crate) struct Report {
     pub(crate) cut_short: bool,
     /// The most that rows held at once.
     pub(crate) peak_bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct ReaderReport {
-    requests: u64,
-    sessions: u64,
-    statements: u64,
-    failed: Option<String>,
 }
 
 pub(crate) fn replay<R, E, S>(
@@ -104,7 +94,7 @@ where
         let pace = options.pace;
         let read = thread::Builder::new()
             .name("replay-reader".to_owned())
-            .spawn_scoped(scope, move || read(rows, shared, pace, &batch_in))?;
+            .spawn_scoped(scope, move || reader::run(rows, shared, pace, batch_in))?;
         let drain = options.drain_timeout;
         let paced = thread::Builder::new()
             .name("replay-pacer".to_owned())
@@ -168,57 +158,6 @@ pub(crate) fn writing(options: &Options) -> WriterOptions {
         leisurely: true,
         ..default
     }
-}
-
-fn read<E: Error>(
-    rows: impl Iterator<Item = Result<Exchange, E>>,
-    shared: &Shared,
-    pace: Pace,
-    batches: &Sender<Jobs>,
-) -> ReaderReport {
-    priority::patient();
-    let mut report = ReaderReport::default();
-    let mut schedule = Schedule::new(pace);
-    let mut mender = Mender::default();
-    let mut batch = Vec::with_capacity(BATCH_ROWS);
-    for row in rows {
-        if shared.stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let mut row = match row {
-            Ok(row) => row,
-            Err(error) => {
-                report.failed = Some(error.to_string());
-                break;
-            }
-        };
-        mender.mend(&mut row);
-        match row.kind {
-            Kind::Request | Kind::Cancel => report.requests += 1,
-            Kind::Open => report.sessions += 1,
-            Kind::Prepare => report.statements += 1,
-            Kind::Close => {}
-        }
-        let response = row.response.as_ref();
-        let kept = response.map_or(0, |response| response.body.len());
-        let cost = size_of::<Job>() + row.request.bytes.len() + kept;
-        if shared.budget.full() {
-            let _ = batches.send(std::mem::take(&mut batch));
-            shared.budget.wait(&shared.stop);
-        }
-        shared.budget.read(cost);
-        batch.push(Box::new(Job {
-            planned: schedule.plan(&shared.target, row),
-            intended_at: Timestamp::default(),
-            cost,
-        }));
-        if batch.len() >= BATCH_ROWS {
-            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS));
-            let _ = batches.send(full);
-        }
-    }
-    let _ = batches.send(batch);
-    report
 }
 
 fn write<S: Sink>(

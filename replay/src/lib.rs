@@ -14,6 +14,7 @@ mod pool;
 mod priority;
 mod progress;
 mod queue;
+mod reader;
 mod reason;
 mod run;
 mod schedule;

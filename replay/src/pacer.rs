@@ -1,9 +1,9 @@
 //! Hands each row to its session at its time.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ahash::HashMap;
 use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
 use recording::{Kind, Timestamp};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::priority;
 use crate::queue::Queue;
-use crate::worker::{Job, Jobs, Shared};
+use crate::worker::{Jobs, Shared};
 
 /// Between the first row's being read and its time, so that the reader has a lead.
 const LEAD: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pub(crate) struct PacerReport {
 
 pub(crate) fn run(
     shared: &Shared,
-    batches: &Receiver<Jobs>,
+    batches: &Receiver<Vec<Jobs>>,
     workers: Vec<UnboundedSender<Queue>>,
     drain: Duration,
     slip: Histogram<u64>,
@@ -38,31 +38,38 @@ pub(crate) fn run(
         slip,
         started_at: clock.now(),
     };
-    let mut queues: HashMap<u64, UnboundedSender<Box<Job>>> = HashMap::new();
+    let mut queues: HashMap<u64, UnboundedSender<Jobs>> = HashMap::default();
     let mut next_worker = 0;
     let mut begun = false;
     for batch in batches {
-        if !begun && let Some(first) = batch.first() {
-            begun = true;
-            shared.progress.begin(first.planned.row.started_at);
-            report.started_at = clock.now() + LEAD;
-        }
         let mut at = clock.now();
-        for mut job in batch {
-            match job.planned.offset {
-                None => job.intended_at = at,
+        for mut jobs in batch {
+            let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else {
+                continue;
+            };
+            if !begun {
+                begun = true;
+                shared.progress.begin(first.planned.row.started_at);
+                report.started_at = at + LEAD;
+            }
+            let intended_at = match first.planned.offset {
+                None => at,
                 Some(offset) => {
-                    job.intended_at = report.started_at + offset;
-                    while at < job.intended_at && !shared.stop.load(Ordering::Relaxed) {
-                        clock.sleep_until(job.intended_at.min(at + NAP));
+                    let intended_at = report.started_at + offset;
+                    while at < intended_at && !shared.stop.load(Ordering::Relaxed) {
+                        clock.sleep_until(intended_at.min(at + NAP));
                         at = clock.now();
                     }
-                    report.slip.saturating_record(at.since(job.intended_at));
+                    report.slip.saturating_record(at.since(intended_at));
+                    intended_at
                 }
+            };
+            shared.progress.reached(last.planned.row.started_at);
+            let session = first.planned.queue;
+            let ends = last.planned.row.kind == Kind::Close;
+            for job in &mut jobs {
+                job.intended_at = intended_at;
             }
-            let row = &job.planned.row;
-            shared.progress.reached(row.started_at);
-            let (session, last) = (job.planned.queue, row.kind == Kind::Close);
             let queue = queues.entry(session).or_insert_with(|| {
                 let (sender, queue) = Queue::new(&shared.budget);
                 if let Some(worker) = workers.get(next_worker % workers.len().max(1)) {
@@ -72,8 +79,8 @@ pub(crate) fn run(
                 next_worker += 1;
                 sender
             });
-            let _ = queue.send(job);
-            if last {
+            let _ = queue.send(jobs);
+            if ends {
                 queues.remove(&session);
             }
         }

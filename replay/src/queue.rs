@@ -2,42 +2,64 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::vec;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::budget::Budget;
-use crate::worker::Job;
+use crate::worker::{Job, Jobs};
 
 /// It counts as a session under way, in the reader's eyes, for as long as it is there.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    rows: UnboundedReceiver<Box<Job>>,
+    rows: vec::IntoIter<Job>,
+    later: UnboundedReceiver<Jobs>,
     budget: Arc<Budget>,
     waits: bool,
 }
 
 impl Queue {
-    pub(crate) fn new(budget: &Arc<Budget>) -> (UnboundedSender<Box<Job>>, Queue) {
-        let (sender, rows) = unbounded_channel();
+    pub(crate) fn new(budget: &Arc<Budget>) -> (UnboundedSender<Jobs>, Queue) {
+        let (sender, later) = unbounded_channel();
         budget.session_begins();
         let queue = Queue {
-            rows,
+            rows: Jobs::new().into_iter(),
+            later,
             budget: Arc::clone(budget),
             waits: false,
         };
         (sender, queue)
     }
 
-    /// `None` when no more rows come.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Box<Job>>> {
-        let next = self.rows.poll_recv(cx);
-        self.note(next.is_pending());
-        next
+    /// The row to be taken next, where it is there.
+    pub(crate) fn peek(&self) -> Option<&Job> {
+        self.rows.as_slice().first()
     }
 
-    pub(crate) async fn next(&mut self) -> Option<Box<Job>> {
-        poll_fn(|cx| self.poll_next(cx)).await
+    pub(crate) fn take(&mut self) -> Option<Job> {
+        self.rows.next()
+    }
+
+    /// Ready when there is a row to [`take`](Queue::take), or none will come any more: `false`.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        while self.rows.as_slice().is_empty() {
+            // What they took is free, also where the next come late.
+            self.rows = Jobs::new().into_iter();
+            let later = self.later.poll_recv(cx);
+            self.note(later.is_pending());
+            match ready!(later) {
+                Some(jobs) => self.rows = jobs.into_iter(),
+                None => return Poll::Ready(false),
+            }
+        }
+        Poll::Ready(true)
+    }
+
+    /// `None` when no more rows come.
+    pub(crate) async fn next(&mut self) -> Option<Job> {
+        poll_fn(|cx| self.poll_ready(cx)).await;
+        self.take()
     }
 
     fn note(&mut self, waits: bool) {

@@ -22,7 +22,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
     let Some(opening) = queue.next().await else {
         return;
     };
-    let lost = begin(&worker, &mut queue, &watch, opening).await;
+    let lost = begin(&worker, &mut queue, &watch, Box::new(opening)).await;
     while let Some(job) = queue.next().await {
         let reason = match job.planned.unsendable {
             Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
@@ -37,11 +37,11 @@ async fn begin(
     worker: &Rc<Worker>,
     queue: &mut Queue,
     watch: &Rc<Watch>,
-    job: Box<Job>,
+    mut job: Box<Job>,
 ) -> &'static str {
     let row = &job.planned.row;
     if row.kind != Kind::Open {
-        worker.skip(job, reason::NOT_OPENED);
+        worker.skip(*job, reason::NOT_OPENED);
         return reason::NOT_OPENED;
     }
     let other = row
@@ -50,18 +50,18 @@ async fn begin(
         .is_some_and(|info| *info.protocol != *worker.shared.target.protocol.name());
     let unsendable = job.planned.unsendable;
     if let Some(reason) = unsendable.or(other.then_some(reason::OTHER_PROTOCOL)) {
-        worker.skip(job, reason);
+        worker.skip(*job, reason);
         return reason;
     }
     if only_cancels(row) {
-        pass(worker, job);
+        pass(worker, *job);
         return stand_by(worker, queue).await;
     }
     let sent_at = worker.now();
     let login = tokio::select! {
         biased;
         reason = watch.stopped() => {
-            worker.skip(job, reason);
+            worker.skip(*job, reason);
             return reason;
         }
         login = tokio::time::timeout(worker.shared.connect_timeout, log_in(worker, row)) => login,
@@ -80,20 +80,20 @@ async fn begin(
             let outcome = at(Status::Ok, None, Some(response));
             let opening = job.planned.row.clone();
             worker.opened();
-            worker.finish(job, outcome);
+            worker.finish(&mut job, outcome);
             let session = Session::new(worker, queue, watch, opening, driver, stream, opened_at);
             session.run().await
         }
         Ok(Err(failure)) => {
             let outcome = at(failure.status, Some(failure.reason), failure.response);
             worker.complain(failure.complaint);
-            worker.finish(job, outcome);
+            worker.finish(&mut job, outcome);
             reason::after(failure.reason)
         }
         Err(_elapsed) => {
             let outcome = at(Status::Unanswered, Some(reason::TIMED_OUT), None);
             worker.complain("login timed out".to_owned());
-            worker.finish(job, outcome);
+            worker.finish(&mut job, outcome);
             reason::after(reason::TIMED_OUT)
         }
     }
@@ -133,7 +133,7 @@ async fn stand_by(worker: &Worker, queue: &mut Queue) -> &'static str {
     reason::SESSION_LOST
 }
 
-fn pass(worker: &Worker, job: Box<Job>) {
+fn pass(worker: &Worker, mut job: Job) {
     let at = job.intended_at;
     let outcome = Outcome {
         status: Status::Ok,
@@ -142,5 +142,5 @@ fn pass(worker: &Worker, job: Box<Job>) {
         last_byte_at: at,
         ..Outcome::default()
     };
-    worker.finish(job, outcome);
+    worker.finish(&mut job, outcome);
 }

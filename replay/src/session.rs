@@ -27,7 +27,7 @@ const MAX_UNSENT: usize = 256 << 10;
 const PATIENCE: u32 = 10;
 
 /// ```text
-///  queue -> held (until the answer before is there) -> out + flights (in order) -> outcomes
+///  queue -> (until the answer before is there) -> out + flights (in order) -> outcomes
 /// ```
 pub(crate) struct Session<'a> {
     opening: Exchange,
@@ -45,7 +45,6 @@ pub(crate) struct Session<'a> {
     flights: VecDeque<Flight>,
     /// Index in `flights` of the first whose bytes are not all with the kernel.
     unsent: usize,
-    held: Option<Box<Job>>,
     out: Vec<u8>,
     written: usize,
     /// Bytes that were in `out` before and are gone.
@@ -57,13 +56,11 @@ pub(crate) struct Session<'a> {
     connected_at: Timestamp,
     /// The transaction failed here and not when recorded: pass over the rest of it.
     skipping: bool,
-    /// No more rows come.
-    ending: bool,
     events: Vec<DriverEvent>,
 }
 
 struct Flight {
-    job: Box<Job>,
+    job: Job,
     ready_at: Timestamp,
     /// 0 until then.
     sent_at: Timestamp,
@@ -75,19 +72,19 @@ struct Flight {
 
 /// Why a conversation is over.
 enum End {
-    /// As recorded, with the row that said so, or where the recording ends.
-    Closed(Option<Box<Job>>),
+    /// As recorded, by the row that comes next, or where the recording ends.
+    Closed,
     Lost(&'static str),
     /// It goes on over another connection.
     Parted,
 }
 
-enum Taken {
-    Done,
-    /// Must wait for answers.
-    Held(Box<Job>),
-    Parted(Box<Job>),
-    End(Box<Job>),
+/// What is to be done with a row.
+enum Fate {
+    Send,
+    Cancel,
+    Skip(&'static str),
+    End,
 }
 
 impl<'a> Session<'a> {
@@ -110,9 +107,9 @@ impl<'a> Session<'a> {
             stream,
             loan: None,
             used: false,
-            flights: VecDeque::new(),
+            // Most have one request under way at most.
+            flights: VecDeque::with_capacity(1),
             unsent: 0,
-            held: None,
             out: Vec::new(),
             written: 0,
             appended_before: 0,
@@ -120,7 +117,6 @@ impl<'a> Session<'a> {
             ready_at: opened_at,
             connected_at: opened_at,
             skipping: false,
-            ending: false,
             events: Vec::new(),
         }
     }
@@ -158,7 +154,7 @@ impl<'a> Session<'a> {
                     None => continue,
                 }
             }
-            let close = self.held.as_ref().map(|job| &job.planned.row);
+            let close = self.queue.peek().map(|job| &job.planned.row);
             if close.is_some_and(|row| row.kind == Kind::Close && self.left_unanswered(row)) {
                 continue;
             }
@@ -174,78 +170,59 @@ impl<'a> Session<'a> {
 
     /// Takes rows for as long as one may be sent.
     fn take(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        loop {
-            if self.out.len() - self.written > MAX_UNSENT {
-                return None;
+        while self.out.len() - self.written <= MAX_UNSENT {
+            match self.queue.poll_ready(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    return self.flights.is_empty().then_some(End::Closed);
+                }
+                Poll::Pending => return None,
             }
-            let job = match self.held.take() {
-                Some(job) => job,
-                None if self.ending => {
-                    return self.flights.is_empty().then_some(End::Closed(None));
+            let fate = self.fate(self.queue.peek()?, cx)?;
+            match fate {
+                Fate::End => return Some(End::Closed),
+                Fate::Send if !self.has_connection() => return Some(End::Parted),
+                Fate::Send => {
+                    let job = self.queue.take()?;
+                    self.send(job);
                 }
-                None => match self.queue.poll_next(cx) {
-                    Poll::Ready(Some(job)) => job,
-                    Poll::Ready(None) => {
-                        self.ending = true;
-                        continue;
-                    }
-                    Poll::Pending => return None,
-                },
-            };
-            match self.consider(job, cx) {
-                Taken::Done => {}
-                Taken::Held(job) => {
-                    self.held = Some(job);
-                    return None;
+                Fate::Cancel => {
+                    let job = self.queue.take()?;
+                    self.cancel(job);
                 }
-                Taken::Parted(job) => {
-                    self.held = Some(job);
-                    return Some(End::Parted);
-                }
-                Taken::End(job) => return Some(End::Closed(Some(job))),
+                Fate::Skip(reason) => self.worker.skip(self.queue.take()?, reason),
             }
         }
+        None
     }
 
-    fn consider(&mut self, job: Box<Job>, cx: &Context<'_>) -> Taken {
-        if let Some(reason) = job.planned.unsendable {
-            self.worker.skip(job, reason);
-            return Taken::Done;
-        }
+    /// `None` where the row must wait.
+    fn fate(&self, job: &Job, cx: &Context<'_>) -> Option<Fate> {
         let row = &job.planned.row;
         let waits = !self.flights.is_empty();
-        match row.kind {
-            Kind::Cancel => self.cancel(job),
-            Kind::Request if waits && !row.request.pipelined => return Taken::Held(job),
-            Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
-                self.worker.skip(job, reason::TRANSACTION_FAILED);
-            }
-            Kind::Prepare if self.skipping => self.worker.skip(job, reason::TRANSACTION_FAILED),
-            Kind::Request | Kind::Prepare if self.poll_learnt(&job, cx).is_pending() => {
-                return Taken::Held(job);
-            }
-            Kind::Request | Kind::Prepare => {
-                if self.used {
-                    // Others may have waited for longer.
-                    self.give_back_if_idle();
-                }
-                if self.stream.is_none() {
-                    return Taken::Parted(job);
-                }
-                self.send(job);
-            }
-            Kind::Close if waits && !self.left_unanswered(row) => return Taken::Held(job),
-            Kind::Close => return Taken::End(job),
-            Kind::Open => self.worker.skip(job, reason::UNSUPPORTED),
+        if let Some(reason) = job.planned.unsendable {
+            return Some(Fate::Skip(reason));
         }
-        Taken::Done
+        Some(match row.kind {
+            Kind::Open => Fate::Skip(reason::UNSUPPORTED),
+            Kind::Cancel => Fate::Cancel,
+            Kind::Close if waits && !self.left_unanswered(row) => return None,
+            Kind::Close => Fate::End,
+            Kind::Request if waits && !row.request.pipelined => return None,
+            Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
+                Fate::Skip(reason::TRANSACTION_FAILED)
+            }
+            Kind::Prepare if self.skipping => Fate::Skip(reason::TRANSACTION_FAILED),
+            Kind::Request | Kind::Prepare if self.must_learn(job, cx) => return None,
+            Kind::Request | Kind::Prepare => Fate::Send,
+        })
     }
 
-    /// Ready when all that the request needs is learnt or won't be, or took too long.
-    fn poll_learnt(&mut self, job: &Job, cx: &Context<'_>) -> Poll<()> {
+    /// Is there something that the request needs and that may still be learnt?
+    fn must_learn(&self, job: &Job, cx: &Context<'_>) -> bool {
         let needs = &job.planned.needs;
         if needs.iter().all(|need| need.lesson.poll(cx).is_ready()) {
-            return Poll::Ready(());
+            return false;
         }
         let now = self.worker.now();
         if self.watch.wake_at.get() == NO_DEADLINE {
@@ -253,11 +230,15 @@ impl<'a> Session<'a> {
             self.watch.wake_at.set(now + patience);
             self.worker.add_count(lesson::WAITED, 1);
         }
-        if now <= self.watch.wake_at.get() {
-            return Poll::Pending;
+        now <= self.watch.wake_at.get()
+    }
+
+    /// For the next request. Where connections are shared, others may have waited for it for longer.
+    fn has_connection(&mut self) -> bool {
+        if self.used {
+            self.give_back_if_idle();
         }
-        self.ready_at = now;
-        Poll::Ready(())
+        self.stream.is_some()
     }
 
     /// Is all sent, and did the recorded client leave without waiting for what is under way?
@@ -270,11 +251,20 @@ impl<'a> Session<'a> {
             })
     }
 
-    fn send(&mut self, mut job: Box<Job>) {
+    fn send(&mut self, job: Job) {
         self.skipping = false;
         self.watch.wake_at.set(NO_DEADLINE);
         self.used = true;
         let length = self.out.len();
+        let flight = self.flights.push_back_mut(Flight {
+            job,
+            ready_at: Timestamp::default(),
+            sent_at: Timestamp::default(),
+            last_byte_at: Timestamp::default(),
+            start: self.appended_before + length as u64,
+            end: 0,
+        });
+        let job = &mut flight.job;
         if let Err(error) = self.driver.send(&job.planned.row, &mut self.out) {
             self.out.truncate(length);
             let reason = match error {
@@ -284,7 +274,9 @@ impl<'a> Session<'a> {
                     reason::UNSUPPORTED
                 }
             };
-            self.worker.skip(job, reason);
+            if let Some(flight) = self.flights.pop_back() {
+                self.worker.skip(flight.job, reason);
+            }
             return;
         }
         let mut ready_at = job.intended_at.max(self.ready_at);
@@ -292,7 +284,8 @@ impl<'a> Session<'a> {
             ready_at = ready_at.max(self.answered_at);
         }
         for need in &job.planned.needs {
-            ready_at = ready_at.max(need.lesson.over_at().unwrap_or_default());
+            let over_at = need.lesson.over_at();
+            ready_at = ready_at.max(over_at.unwrap_or_else(|| self.worker.now()));
             if let Some(why) = need.unmet(&self.worker.shared.target.login.learnt) {
                 self.worker.add_count(why, 1);
             }
@@ -302,21 +295,15 @@ impl<'a> Session<'a> {
                 .waited_for_connection(self.connected_at.since(ready_at));
         }
         ready_at = ready_at.max(self.connected_at);
-        self.ready_at = ready_at;
         if job.planned.offset.is_none() {
             job.intended_at = ready_at;
         }
-        self.flights.push_back(Flight {
-            job,
-            ready_at,
-            sent_at: Timestamp::default(),
-            last_byte_at: Timestamp::default(),
-            start: self.appended_before + length as u64,
-            end: self.appended_before + self.out.len() as u64,
-        });
+        flight.ready_at = ready_at;
+        flight.end = self.appended_before + self.out.len() as u64;
+        self.ready_at = ready_at;
     }
 
-    fn cancel(&self, job: Box<Job>) {
+    fn cancel(&self, job: Job) {
         match self.driver.cancel() {
             None => self.worker.skip(job, reason::NOTHING_TO_CANCEL),
             Some(bytes) => {
@@ -488,7 +475,7 @@ impl<'a> Session<'a> {
     }
 
     fn answered(&mut self, response: Response) {
-        let Some(flight) = self.flights.pop_front() else {
+        let Some(flight) = self.flights.front_mut() else {
             return;
         };
         self.unsent = self.unsent.saturating_sub(1);
@@ -506,7 +493,8 @@ impl<'a> Session<'a> {
             sent_at: flight.sent_at,
             last_byte_at: flight.last_byte_at,
         };
-        self.worker.finish(flight.job, outcome);
+        self.worker.finish(&mut flight.job, outcome);
+        self.flights.pop_front();
         self.expect_answer();
     }
 

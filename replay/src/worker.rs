@@ -79,9 +79,9 @@ pub(crate) struct Job {
     pub(crate) cost: usize,
 }
 
-/// Boxed, for a job changes hands three times.
-#[allow(clippy::vec_box)]
-pub(crate) type Jobs = Vec<Box<Job>>;
+/// Of one queue, in order and due together. Those that were recorded at other times are due apart,
+/// unless nobody waits for time.
+pub(crate) type Jobs = Vec<Job>;
 
 /// What became of a row.
 #[derive(Debug, Default)]
@@ -259,17 +259,17 @@ impl Worker {
         }
     }
 
-    pub(crate) fn skip(&self, job: Box<Job>, reason: &'static str) {
+    pub(crate) fn skip(&self, mut job: Job, reason: &'static str) {
         let outcome = Outcome {
             status: Status::Skipped,
             reason: Some(reason),
             ..Outcome::default()
         };
-        self.finish(job, outcome);
+        self.finish(&mut job, outcome);
     }
 
-    /// Turns the recorded row into the run's.
-    pub(crate) fn finish(&self, mut job: Box<Job>, outcome: Outcome) {
+    /// Turns the recorded row into the run's. Once for each.
+    pub(crate) fn finish(&self, job: &mut Job, outcome: Outcome) {
         if let Some(lesson) = &job.planned.lesson {
             let came_at = outcome.response.as_ref().map(|came| came.last_byte_at);
             lesson.end(came_at.unwrap_or_else(|| self.now()));

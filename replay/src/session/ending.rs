@@ -26,7 +26,7 @@ impl Session<'_> {
     }
 
     pub(super) fn lose_flights(&mut self, reason: &'static str) {
-        for flight in std::mem::take(&mut self.flights) {
+        for mut flight in std::mem::take(&mut self.flights) {
             if flight.sent_at.0 == 0 {
                 self.worker.skip(flight.job, reason);
                 continue;
@@ -39,29 +39,25 @@ impl Session<'_> {
                 sent_at: flight.sent_at,
                 last_byte_at: flight.last_byte_at,
             };
-            self.worker.finish(flight.job, outcome);
+            self.worker.finish(&mut flight.job, outcome);
         }
         self.unsent = 0;
     }
 
     /// Gives the reason for which rows that still come are skipped.
     pub(super) async fn end(mut self, end: End) -> &'static str {
-        let (reason, close) = match end {
-            End::Closed(close) => (reason::LEFT, close),
-            End::Lost(reason) => (reason, None),
-            End::Parted => (reason::SESSION_LOST, None),
+        let reason = match end {
+            End::Closed => reason::LEFT,
+            End::Lost(reason) => reason,
+            End::Parted => reason::SESSION_LOST,
         };
         self.give_back_if_idle();
         self.lose_flights(reason);
         for (name, count) in self.driver.counts() {
             self.worker.add_count(name, count);
         }
-        let after = reason::after(reason);
-        if let Some(job) = self.held.take() {
-            self.worker.skip(job, after);
-        }
         if reason != reason::LEFT {
-            return after;
+            return reason::after(reason);
         }
         let sent_at = self.worker.now();
         self.out.clear();
@@ -74,7 +70,7 @@ impl Session<'_> {
             // Nobody waits for what the target makes of it.
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
         }
-        if let Some(job) = close {
+        if let Some(mut job) = self.queue.take() {
             let outcome = Outcome {
                 status: Status::Ok,
                 ready_at: job.intended_at.max(self.answered_at),
@@ -82,7 +78,7 @@ impl Session<'_> {
                 last_byte_at: sent_at,
                 ..Outcome::default()
             };
-            self.worker.finish(job, outcome);
+            self.worker.finish(&mut job, outcome);
         }
         reason::SESSION_LOST
     }
