@@ -11,6 +11,7 @@ mod options;
 mod pacer;
 mod password;
 mod pool;
+mod prefetch;
 mod priority;
 mod progress;
 mod queue;

@@ -8,6 +8,7 @@ use std::vec;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::budget::Budget;
+use crate::prefetch::prefetch;
 use crate::worker::{Job, Jobs};
 
 /// It counts as a session under way, in the reader's eyes, for as long as it is there.
@@ -38,6 +39,13 @@ impl Queue {
     }
 
     pub(crate) fn take(&mut self) -> Option<Job> {
+        // They were read so long ago that they have left the cache.
+        if let Some([next, rest @ ..]) = self.rows.as_slice().get(1..) {
+            prefetch(next.planned.row.request.bytes.as_slice());
+            if let Some(later) = rest.first() {
+                prefetch(later);
+            }
+        }
         self.rows.next()
     }
 
