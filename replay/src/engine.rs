@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use hdrhistogram::Histogram;
 use recording::{Batch, Exchange, Ledger, Timestamp, WriterOptions};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -16,8 +17,10 @@ use crate::error::ReplayError;
 use crate::measure::{self, Measures};
 use crate::options::Options;
 use crate::pacer::{self, PacerReport};
+use crate::priority;
 use crate::progress::Progress;
-use crate::reader::{self, ReaderReport};
+use crate::queue::Queue;
+use crate::reader::{Reader, ReaderReport};
 use crate::schedule::Pace;
 use crate::tls;
 use crate::worker::{self, Shared, WorkerReport};
@@ -71,7 +74,6 @@ where
     let measures = Measures::new()?;
     let slip = measure::histogram()?;
     let count = options.worker_count();
-    let (batch_in, batches) = crossbeam_channel::unbounded();
     let (outcome_in, outcomes) = crossbeam_channel::bounded(OUTCOME_BATCHES);
     let mut inboxes = Vec::new();
     let (read, paced, worked, written) = thread::scope(|scope| {
@@ -91,19 +93,14 @@ where
         }
         drop(outcome_in);
         let shared = &shared;
-        let pace = options.pace;
-        let read = thread::Builder::new()
-            .name("replay-reader".to_owned())
-            .spawn_scoped(scope, move || reader::run(rows, shared, pace, batch_in))?;
-        let drain = options.drain_timeout;
         let paced = thread::Builder::new()
             .name("replay-pacer".to_owned())
             .spawn_scoped(scope, move || {
-                pacer::run(shared, &batches, inboxes, drain, slip)
+                hand_out(rows, shared, options, inboxes, slip)
             })?;
         let written = write(&outcomes, shared, sink);
-        let read = read.join().map_err(|_| ReplayError::Panicked("reader"))?;
         let paced = paced.join().map_err(|_| ReplayError::Panicked("pacer"))?;
+        let (read, paced) = paced?;
         let mut worked = Vec::new();
         for worker in workers {
             let report = worker.join().map_err(|_| ReplayError::Panicked("worker"))?;
@@ -122,6 +119,45 @@ where
         report.ledger.account_mut("statements").seen = read.statements;
     }
     Ok(report)
+}
+
+/// Reads the rows and hands each to its session at its time. Where nobody waits for time, one thread
+/// does both.
+fn hand_out<R, E>(
+    rows: R,
+    shared: &Shared,
+    options: &Options,
+    workers: Vec<UnboundedSender<Queue>>,
+    slip: Histogram<u64>,
+) -> Result<(ReaderReport, PacerReport), ReplayError>
+where
+    R: Iterator<Item = Result<Exchange, E>> + Send,
+    E: Error,
+{
+    let mut reader = Reader::new(rows, shared, options.pace);
+    let drain = options.drain_timeout;
+    if options.pace == Pace::Asap {
+        priority::patient();
+        let paced = pacer::run(shared, &mut reader, workers, drain, slip);
+        return Ok((reader.into_report(), paced));
+    }
+    let (batch_in, batches) = crossbeam_channel::unbounded();
+    thread::scope(|scope| {
+        let read = thread::Builder::new()
+            .name("replay-reader".to_owned())
+            .spawn_scoped(scope, move || {
+                priority::patient();
+                for batch in &mut reader {
+                    // Who takes it is gone only after a panic, which its join tells.
+                    let _ = batch_in.send(batch);
+                }
+                reader.into_report()
+            })?;
+        priority::punctual();
+        let paced = pacer::run(shared, batches.into_iter(), workers, drain, slip);
+        let read = read.join().map_err(|_| ReplayError::Panicked("reader"))?;
+        Ok((read, paced))
+    })
 }
 
 fn share(

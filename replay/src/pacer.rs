@@ -4,12 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ahash::HashMap;
-use crossbeam_channel::Receiver;
 use hdrhistogram::Histogram;
 use recording::{Kind, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::priority;
 use crate::queue::Queue;
 use crate::worker::{Jobs, Shared};
 
@@ -27,12 +25,11 @@ pub(crate) struct PacerReport {
 
 pub(crate) fn run(
     shared: &Shared,
-    batches: &Receiver<Vec<Jobs>>,
+    batches: impl Iterator<Item = Vec<Jobs>>,
     workers: Vec<UnboundedSender<Queue>>,
     drain: Duration,
     slip: Histogram<u64>,
 ) -> PacerReport {
-    priority::punctual();
     let clock = shared.clock;
     let mut report = PacerReport {
         slip,
@@ -50,7 +47,10 @@ pub(crate) fn run(
             if !begun {
                 begun = true;
                 shared.progress.begin(first.planned.row.started_at);
-                report.started_at = at + LEAD;
+                report.started_at = match first.planned.offset {
+                    None => at,
+                    Some(_) => at + LEAD,
+                };
             }
             let intended_at = match first.planned.offset {
                 None => at,

@@ -4,11 +4,9 @@ use std::error::Error;
 use std::sync::atomic::Ordering;
 
 use ahash::HashMap;
-use crossbeam_channel::Sender;
 use protocol::Mender;
 use recording::{Exchange, Kind, Timestamp};
 
-use crate::priority;
 use crate::schedule::{Pace, Planned, Schedule};
 use crate::worker::{Job, Jobs, Shared};
 
@@ -17,7 +15,17 @@ const BATCH_ROWS: usize = 256;
 /// Rows of one session. They share memory that is free only when the last of them is sent.
 const JOBS_ROWS: usize = 32;
 
-#[derive(Debug, Default)]
+/// Gives the rows as they are to be handed over. Waits while sessions have enough to do.
+pub(crate) struct Reader<'a, R> {
+    rows: R,
+    shared: &'a Shared,
+    schedule: Schedule,
+    mender: Mender,
+    next: Next,
+    report: ReaderReport,
+}
+
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ReaderReport {
     pub(crate) requests: u64,
     pub(crate) sessions: u64,
@@ -25,52 +33,79 @@ pub(crate) struct ReaderReport {
     pub(crate) failed: Option<String>,
 }
 
-pub(crate) fn run<E: Error>(
-    rows: impl Iterator<Item = Result<Exchange, E>>,
-    shared: &Shared,
-    pace: Pace,
-    batches: Sender<Vec<Jobs>>,
-) -> ReaderReport {
-    priority::patient();
-    let mut report = ReaderReport::default();
-    let mut schedule = Schedule::new(pace);
-    let mut mender = Mender::default();
-    let mut next = Next::new(batches);
-    for row in rows {
-        if shared.stop.load(Ordering::Relaxed) {
-            break;
+impl<'a, R, E> Reader<'a, R>
+where
+    R: Iterator<Item = Result<Exchange, E>>,
+    E: Error,
+{
+    pub(crate) fn new(rows: R, shared: &'a Shared, pace: Pace) -> Reader<'a, R> {
+        Reader {
+            rows,
+            shared,
+            schedule: Schedule::new(pace),
+            mender: Mender::default(),
+            next: Next::default(),
+            report: ReaderReport::default(),
         }
-        let mut row = match row {
+    }
+
+    pub(crate) fn into_report(self) -> ReaderReport {
+        self.report
+    }
+
+    /// `None` at the end, after an error, and when the run is to stop.
+    fn read(&mut self) -> Option<Exchange> {
+        if self.shared.stop.load(Ordering::Relaxed) || self.report.failed.is_some() {
+            return None;
+        }
+        let mut row = match self.rows.next()? {
             Ok(row) => row,
             Err(error) => {
-                report.failed = Some(error.to_string());
-                break;
+                self.report.failed = Some(error.to_string());
+                return None;
             }
         };
-        mender.mend(&mut row);
+        self.mender.mend(&mut row);
         match row.kind {
-            Kind::Request | Kind::Cancel => report.requests += 1,
-            Kind::Open => report.sessions += 1,
-            Kind::Prepare => report.statements += 1,
+            Kind::Request | Kind::Cancel => self.report.requests += 1,
+            Kind::Open => self.report.sessions += 1,
+            Kind::Prepare => self.report.statements += 1,
             Kind::Close => {}
         }
-        let response = row.response.as_ref();
-        let kept = response.map_or(0, |response| response.body.len());
-        let cost = size_of::<Job>() + row.request.bytes.len() + kept;
-        if shared.budget.full() {
-            next.hand_over();
-            shared.budget.wait(&shared.stop);
-        }
-        shared.budget.read(cost);
-        next.add(schedule.plan(&shared.target, row), cost);
+        Some(row)
     }
-    next.hand_over();
-    report
+}
+
+impl<R, E> Iterator for Reader<'_, R>
+where
+    R: Iterator<Item = Result<Exchange, E>>,
+    E: Error,
+{
+    type Item = Vec<Jobs>;
+
+    fn next(&mut self) -> Option<Vec<Jobs>> {
+        let budget = &self.shared.budget;
+        if budget.full() {
+            budget.wait(&self.shared.stop);
+        }
+        while let Some(row) = self.read() {
+            let response = row.response.as_ref();
+            let kept = response.map_or(0, |response| response.body.len());
+            let cost = size_of::<Job>() + row.request.bytes.len() + kept;
+            budget.read(cost);
+            self.next
+                .add(self.schedule.plan(&self.shared.target, row), cost);
+            if self.next.rows >= BATCH_ROWS || budget.full() {
+                break;
+            }
+        }
+        (self.next.rows > 0).then(|| self.next.take())
+    }
 }
 
 /// The rows to be handed over next.
+#[derive(Default)]
 struct Next {
-    batches: Sender<Vec<Jobs>>,
     jobs: Vec<Jobs>,
     rows: usize,
     /// Where in `jobs` a queue's rows are, where more of it may come to them.
@@ -80,16 +115,6 @@ struct Next {
 }
 
 impl Next {
-    fn new(batches: Sender<Vec<Jobs>>) -> Next {
-        Next {
-            batches,
-            jobs: Vec::new(),
-            rows: 0,
-            places: HashMap::default(),
-            likely: 1,
-        }
-    }
-
     /// Rows that have no time of their own are handed over with others of their queue.
     fn add(&mut self, planned: Planned, cost: usize) {
         let (queue, alone) = (planned.queue, planned.offset.is_some());
@@ -117,18 +142,13 @@ impl Next {
             }
         }
         self.rows += 1;
-        if self.rows >= BATCH_ROWS {
-            self.hand_over();
-        }
     }
 
-    fn hand_over(&mut self) {
-        if let Some(likely) = self.rows.checked_div(self.jobs.len()) {
-            self.likely = likely.clamp(1, JOBS_ROWS);
-        }
-        // Who takes them is gone only after a panic, which its join tells.
-        let _ = self.batches.send(std::mem::take(&mut self.jobs));
+    fn take(&mut self) -> Vec<Jobs> {
+        let average = self.rows.checked_div(self.jobs.len());
+        self.likely = average.unwrap_or_default().min(JOBS_ROWS);
         self.places.clear();
         self.rows = 0;
+        std::mem::take(&mut self.jobs)
     }
 }

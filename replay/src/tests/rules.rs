@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use recording::{Kind, Notes, Status, Transaction};
+use recording::{Exchange, Kind, Notes, Status, Transaction};
 
 use super::fake::{Server, Tape, options, play, play_until};
 use crate::Pace;
@@ -26,6 +26,9 @@ fn says_each_session_in_its_order() {
     let played = play(tape, &options(server.address));
     assert_eq!(played.rows.len(), count);
     assert!(played.rows.iter().all(|row| row.status == Status::Ok));
+    let started_at = played.report.started_at;
+    let sent = |row: &Exchange| row.pacing.unwrap().sent_at;
+    assert!(played.rows.iter().all(|row| started_at <= sent(row)));
     for said in server.conversations() {
         let session = said[0].trim_start_matches("hello user").to_owned();
         let expected = (0..200).map(|n| format!("{session} {n}"));
