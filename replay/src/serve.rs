@@ -81,6 +81,7 @@ async fn begin(
             let opening = job.planned.row.clone();
             worker.opened();
             worker.finish(&mut job, outcome);
+            drop(job);
             let session = Session::new(worker, queue, watch, opening, driver, stream, opened_at);
             session.run().await
         }
