@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use recording::{Kind, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::queue::Queue;
+use crate::queue::{Feed, Queue};
 use crate::worker::{Jobs, Shared};
 
 /// Between the first row's being read and its time, so that the reader has a lead.
@@ -35,7 +35,7 @@ pub(crate) fn run(
         slip,
         started_at: clock.now(),
     };
-    let mut queues: HashMap<u64, UnboundedSender<Jobs>> = HashMap::default();
+    let mut feeds: HashMap<u64, Feed> = HashMap::default();
     let mut next_worker = 0;
     let mut begun = false;
     for batch in batches {
@@ -70,18 +70,18 @@ pub(crate) fn run(
             for job in &mut jobs {
                 job.intended_at = intended_at;
             }
-            let queue = queues.entry(session).or_insert_with(|| {
-                let (sender, queue) = Queue::new(&shared.budget);
+            let feed = feeds.entry(session).or_insert_with(|| {
+                let (feed, queue) = Queue::new(&shared.budget);
                 if let Some(worker) = workers.get(next_worker % workers.len().max(1)) {
                     // A worker that is gone had a panic, which its join tells.
                     let _ = worker.send(queue);
                 }
                 next_worker += 1;
-                sender
+                feed
             });
-            let _ = queue.send(jobs);
+            feed.send(jobs);
             if ends {
-                queues.remove(&session);
+                feeds.remove(&session);
             }
         }
     }

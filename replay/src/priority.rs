@@ -16,8 +16,8 @@ pub(crate) fn punctual() {
     set(attributes(libc::SCHED_RR, 0, 1, 0));
 }
 
-/// For threads that send and receive: short slices, and so a place near the head of the queue when
-/// they wake.
+/// For threads that send and receive, and for those that others wait for: short slices, and so a place
+/// near the head of the queue when they wake.
 pub(crate) fn prompt() {
     set(attributes(libc::SCHED_OTHER, 0, 0, SHORTEST_SLICE));
 }

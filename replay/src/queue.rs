@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::vec;
 
@@ -11,26 +12,65 @@ use crate::budget::Budget;
 use crate::prefetch::prefetch;
 use crate::worker::{Job, Jobs};
 
-/// It counts as a session under way, in the reader's eyes, for as long as it is there.
+/// The worker's end. It counts as a session under way, in the reader's eyes, for as long as it is there.
 #[derive(Debug)]
 pub(crate) struct Queue {
     rows: vec::IntoIter<Job>,
     later: UnboundedReceiver<Jobs>,
+    wait: Arc<Wait>,
+}
+
+/// The pacer's end.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    rows: UnboundedSender<Jobs>,
+    wait: Arc<Wait>,
+}
+
+/// Does the session wait for rows?
+#[derive(Debug)]
+struct Wait {
     budget: Arc<Budget>,
-    waits: bool,
+    on: AtomicBool,
+}
+
+impl Wait {
+    fn set(&self, on: bool) {
+        match (self.on.swap(on, Ordering::SeqCst), on) {
+            (false, true) => self.budget.session_waits(),
+            (true, false) => self.budget.session_goes_on(),
+            _ => {}
+        }
+    }
+}
+
+impl Feed {
+    pub(crate) fn send(&self, jobs: Jobs) {
+        // Before they are sent: the worker may be out of rows again by the time that this returns.
+        self.wait.set(false);
+        // The other end is gone only after a panic of the worker, which its join tells.
+        let _ = self.rows.send(jobs);
+    }
 }
 
 impl Queue {
-    pub(crate) fn new(budget: &Arc<Budget>) -> (UnboundedSender<Jobs>, Queue) {
-        let (sender, later) = unbounded_channel();
+    pub(crate) fn new(budget: &Arc<Budget>) -> (Feed, Queue) {
+        let (rows, later) = unbounded_channel();
         budget.session_begins();
+        let wait = Arc::new(Wait {
+            budget: Arc::clone(budget),
+            on: AtomicBool::new(false),
+        });
+        let feed = Feed {
+            rows,
+            wait: Arc::clone(&wait),
+        };
         let queue = Queue {
             rows: Jobs::new().into_iter(),
             later,
-            budget: Arc::clone(budget),
-            waits: false,
+            wait,
         };
-        (sender, queue)
+        (feed, queue)
     }
 
     /// The row to be taken next, where it is there.
@@ -55,7 +95,7 @@ impl Queue {
             // What they took is free, also where the next come late.
             self.rows = Jobs::new().into_iter();
             let later = self.later.poll_recv(cx);
-            self.note(later.is_pending());
+            self.wait.set(later.is_pending());
             match ready!(later) {
                 Some(jobs) => self.rows = jobs.into_iter(),
                 None => return Poll::Ready(false),
@@ -69,20 +109,39 @@ impl Queue {
         poll_fn(|cx| self.poll_ready(cx)).await;
         self.take()
     }
-
-    fn note(&mut self, waits: bool) {
-        match (self.waits, waits) {
-            (false, true) => self.budget.session_waits(),
-            (true, false) => self.budget.session_goes_on(),
-            _ => {}
-        }
-        self.waits = waits;
-    }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.note(false);
-        self.budget.session_ends();
+        self.wait.set(false);
+        self.wait.budget.session_ends();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn who_was_given_rows_waits_no_more() {
+        let budget = Arc::new(Budget::new(1 << 20, true));
+        let (feed, mut queue) = Queue::new(&budget);
+        let mut cx = Context::from_waker(Waker::noop());
+        (0..1_000).for_each(|_| budget.read(1));
+        assert!(budget.full());
+        for _ in 0..2 {
+            assert!(queue.poll_ready(&mut cx).is_pending());
+            assert!(!budget.full(), "it waits");
+            feed.send(Jobs::new());
+            assert!(budget.full(), "also before it looks");
+        }
+        assert!(queue.poll_ready(&mut cx).is_pending());
+        drop(queue);
+        assert!(budget.full(), "it is over");
+        feed.send(Jobs::new());
+        drop(feed);
+        assert!(budget.full());
     }
 }

@@ -12,13 +12,14 @@ const BUSY_PERCENT: u32 = 90;
 #[derive(Debug, Default)]
 pub struct Leisure {
     looked: Option<(Instant, Duration)>,
-    busy: bool,
+    /// Until it is known, none is to spare.
+    idle: bool,
 }
 
 impl Leisure {
     /// As it was in the second before the last look.
     pub fn is_busy(&self) -> bool {
-        self.busy
+        !self.idle
     }
 
     /// To be called several times a second.
@@ -37,14 +38,14 @@ impl Leisure {
     fn note(&mut self, now: Instant, cpu: Duration, processors: u32) {
         if let Some((at, before)) = self.looked {
             let all = now.saturating_duration_since(at) * processors;
-            self.busy = cpu.saturating_sub(before) * 100 > all * BUSY_PERCENT;
+            self.idle = cpu.saturating_sub(before) * 100 <= all * BUSY_PERCENT;
         }
         self.looked = Some((now, cpu));
     }
 
     #[cfg(test)]
     pub fn pretend(&mut self, busy: bool) {
-        self.busy = busy;
+        self.idle = !busy;
     }
 }
 
