@@ -35,6 +35,8 @@ struct Wait {
 }
 
 impl Wait {
+    /// Both ends call it: for a moment the budget may hear of the end of a wait before its beginning,
+    /// which looks as if one waited.
     fn set(&self, on: bool) {
         match (self.on.swap(on, Ordering::SeqCst), on) {
             (false, true) => self.budget.session_waits(),
