@@ -160,9 +160,8 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 
 fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
     for planned in ::replay::plan(recording, options)? {
-        let planned = planned?;
-        let row = &planned.row;
-        let at = planned.offset.map_or_else(
+        let (row, plan) = planned?;
+        let at = plan.offset.map_or_else(
             || "asap".to_owned(),
             |offset| format!("{:.6}", offset.as_secs_f64()),
         );
@@ -171,12 +170,12 @@ fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
             None => options
                 .target
                 .protocol
-                .show_request(row)
+                .show_request(&row)
                 .statement
                 .unwrap_or_else(|| row.request.command.to_string()),
         };
         let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
-        let skipped = planned
+        let skipped = plan
             .unsendable
             .map_or(String::new(), |reason| format!("  (skipped: {reason})"));
         print(&format!(

@@ -67,10 +67,10 @@ impl Budget {
             || self.lead.as_ref().is_some_and(|lead| lead.is_over(part))
     }
 
-    /// A row was read.
-    pub(crate) fn read(&self, bytes: usize) {
+    /// So many rows were read.
+    pub(crate) fn read(&self, rows: usize, bytes: usize) {
         if let Some(lead) = &self.lead {
-            lead.rows.fetch_add(1, Ordering::SeqCst);
+            lead.rows.fetch_add(rows, Ordering::SeqCst);
         }
         self.charge(bytes);
     }
@@ -182,7 +182,7 @@ mod tests {
     fn the_reader_is_not_far_ahead_of_sessions_that_have_rows() {
         let budget = Budget::new(1 << 20, true);
         let stop = AtomicBool::new(false);
-        let read = |rows| (0..rows).for_each(|_| budget.read(1));
+        let read = |rows| budget.read(rows, 1);
         read(LEAD_ROWS);
         assert!(budget.full());
         budget.session_begins();

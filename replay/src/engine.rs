@@ -137,7 +137,7 @@ where
     let mut reader = Reader::new(rows, shared, options.pace);
     let drain = options.drain_timeout;
     if options.pace == Pace::Asap {
-        priority::prompt();
+        priority::patient();
         let paced = pacer::run(shared, &mut reader, workers, drain, slip);
         return Ok((reader.into_report(), paced));
     }

@@ -34,6 +34,6 @@ pub use options::Options;
 pub use password::Environment;
 pub use progress::{Progress, Snapshot};
 pub use run::{plan, run};
-pub use schedule::{Pace, Planned, Schedule};
+pub use schedule::{Pace, Plan, Schedule};
 pub use target::{Target, TargetError};
 pub use tls::{TlsError, TlsMode};

@@ -46,13 +46,13 @@ pub(crate) fn run(
             };
             if !begun {
                 begun = true;
-                shared.progress.begin(first.planned.row.started_at);
-                report.started_at = match first.planned.offset {
+                shared.progress.begin(first.row.started_at);
+                report.started_at = match first.plan.offset {
                     None => at,
                     Some(_) => at + LEAD,
                 };
             }
-            let intended_at = match first.planned.offset {
+            let intended_at = match first.plan.offset {
                 None => at,
                 Some(offset) => {
                     let intended_at = report.started_at + offset;
@@ -64,9 +64,9 @@ pub(crate) fn run(
                     intended_at
                 }
             };
-            shared.progress.reached(last.planned.row.started_at);
-            let session = first.planned.queue;
-            let ends = last.planned.row.kind == Kind::Close;
+            shared.progress.reached(last.row.started_at);
+            let session = first.plan.queue;
+            let ends = last.row.kind == Kind::Close;
             for job in &mut jobs {
                 job.intended_at = intended_at;
             }

@@ -16,15 +16,16 @@ pub(crate) fn punctual() {
     set(attributes(libc::SCHED_RR, 0, 1, 0));
 }
 
-/// For threads that send and receive, and for those that others wait for: short slices, and so a place
-/// near the head of the queue when they wake.
+/// For threads that send and receive: short slices, and so a place near the head of the queue when they
+/// wake.
 pub(crate) fn prompt() {
     set(attributes(libc::SCHED_OTHER, 0, 0, SHORTEST_SLICE));
 }
 
-/// For threads that read and write the disk: the others go first.
+/// For threads that read and write the disk: the others go first, and are not interrupted when these have
+/// something to do.
 pub(crate) fn patient() {
-    set(attributes(libc::SCHED_OTHER, 5, 0, 0));
+    set(attributes(libc::SCHED_BATCH, 5, 0, 0));
 }
 
 fn attributes(policy: libc::c_int, nice: i32, priority: u32, slice: u64) -> libc::sched_attr {

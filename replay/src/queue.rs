@@ -83,7 +83,7 @@ impl Queue {
     pub(crate) fn take(&mut self) -> Option<Job> {
         // They were read so long ago that they have left the cache.
         if let Some([next, rest @ ..]) = self.rows.as_slice().get(1..) {
-            prefetch(next.planned.row.request.bytes.as_slice());
+            prefetch(next.row.request.bytes.as_slice());
             if let Some(later) = rest.first() {
                 prefetch(later);
             }
@@ -131,7 +131,7 @@ mod tests {
         let budget = Arc::new(Budget::new(1 << 20, true));
         let (feed, mut queue) = Queue::new(&budget);
         let mut cx = Context::from_waker(Waker::noop());
-        (0..1_000).for_each(|_| budget.read(1));
+        budget.read(1_000, 1);
         assert!(budget.full());
         for _ in 0..2 {
             assert!(queue.poll_ready(&mut cx).is_pending());

@@ -1,17 +1,21 @@
 //! Reads the recording, a lead ahead of the sessions.
 
 use std::error::Error;
+use std::mem::take;
 use std::sync::atomic::Ordering;
 
 use ahash::HashMap;
 use protocol::Mender;
 use recording::{Exchange, Kind, Timestamp};
 
-use crate::schedule::{Pace, Planned, Schedule};
+use crate::schedule::{Pace, Plan, Schedule};
 use crate::worker::{Job, Jobs, Shared};
 
 /// Rows that are handed over at once, of all sessions.
-const BATCH_ROWS: usize = 256;
+const BATCH_ROWS: usize = 1_024;
+/// Rows and bytes that the budget, which all threads share, is told of at once.
+const TOLD_ROWS: usize = 16;
+const TOLD_BYTES: usize = 8 << 10;
 /// Rows of one session. They share memory that is free only when the last of them is sent.
 const JOBS_ROWS: usize = 32;
 
@@ -53,26 +57,13 @@ where
         self.report
     }
 
-    /// `None` at the end, after an error, and when the run is to stop.
-    fn read(&mut self) -> Option<Exchange> {
-        if self.shared.stop.load(Ordering::Relaxed) || self.report.failed.is_some() {
-            return None;
-        }
-        let mut row = match self.rows.next()? {
-            Ok(row) => row,
-            Err(error) => {
-                self.report.failed = Some(error.to_string());
-                return None;
-            }
-        };
-        self.mender.mend(&mut row);
-        match row.kind {
+    fn count(&mut self, kind: Kind) {
+        match kind {
             Kind::Request | Kind::Cancel => self.report.requests += 1,
             Kind::Open => self.report.sessions += 1,
             Kind::Prepare => self.report.statements += 1,
             Kind::Close => {}
         }
-        Some(row)
     }
 }
 
@@ -88,17 +79,33 @@ where
         if budget.full() {
             budget.wait(&self.shared.stop);
         }
-        while let Some(row) = self.read() {
+        let (mut untold_rows, mut untold_bytes) = (0, 0);
+        while !self.shared.stop.load(Ordering::Relaxed) && self.report.failed.is_none() {
+            let mut row = match self.rows.next() {
+                Some(Ok(row)) => row,
+                Some(Err(error)) => {
+                    self.report.failed = Some(error.to_string());
+                    break;
+                }
+                None => break,
+            };
+            self.mender.mend(&mut row);
+            self.count(row.kind);
+            let plan = self.schedule.plan(&self.shared.target, &row);
             let response = row.response.as_ref();
             let kept = response.map_or(0, |response| response.body.len());
             let cost = size_of::<Job>() + row.request.bytes.len() + kept;
-            budget.read(cost);
-            self.next
-                .add(self.schedule.plan(&self.shared.target, row), cost);
-            if self.next.rows >= BATCH_ROWS || budget.full() {
-                break;
+            self.next.add(row, plan, cost);
+            untold_rows += 1;
+            untold_bytes += cost;
+            if untold_rows >= TOLD_ROWS || untold_bytes >= TOLD_BYTES {
+                budget.read(take(&mut untold_rows), take(&mut untold_bytes));
+                if self.next.rows >= BATCH_ROWS || budget.full() {
+                    break;
+                }
             }
         }
+        budget.read(untold_rows, untold_bytes);
         (self.next.rows > 0).then(|| self.next.take())
     }
 }
@@ -116,39 +123,42 @@ struct Next {
 
 impl Next {
     /// Rows that have no time of their own are handed over with others of their queue.
-    fn add(&mut self, planned: Planned, cost: usize) {
-        let (queue, alone) = (planned.queue, planned.offset.is_some());
-        let last = planned.row.kind == Kind::Close;
-        let job = Job {
-            planned,
+    #[inline]
+    fn add(&mut self, row: Exchange, plan: Plan, cost: usize) {
+        let (queue, alone) = (plan.queue, plan.offset.is_some());
+        let last = row.kind == Kind::Close;
+        let place = match self.places.get(&queue) {
+            Some(place) => *place,
+            None => {
+                let room = if alone { 1 } else { self.likely };
+                self.jobs.push(Vec::with_capacity(room));
+                self.jobs.len() - 1
+            }
+        };
+        let Some(jobs) = self.jobs.get_mut(place) else {
+            return;
+        };
+        if alone || last || jobs.len() + 1 >= JOBS_ROWS {
+            self.places.remove(&queue);
+        } else if jobs.is_empty() {
+            self.places.insert(queue, place);
+        }
+        // Straight to its place, for it is large.
+        jobs.push(Job {
+            row,
+            plan,
             intended_at: Timestamp::default(),
             cost,
-        };
-        let place = self.places.get(&queue).copied();
-        match place.and_then(|place| self.jobs.get_mut(place)) {
-            Some(jobs) => {
-                jobs.push(job);
-                if last || jobs.len() >= JOBS_ROWS {
-                    self.places.remove(&queue);
-                }
-            }
-            None => {
-                let mut jobs = Vec::with_capacity(if alone { 1 } else { self.likely });
-                jobs.push(job);
-                if !alone && !last {
-                    self.places.insert(queue, self.jobs.len());
-                }
-                self.jobs.push(jobs);
-            }
-        }
+        });
         self.rows += 1;
     }
 
     fn take(&mut self) -> Vec<Jobs> {
         let average = self.rows.checked_div(self.jobs.len());
-        self.likely = average.unwrap_or_default().min(JOBS_ROWS);
+        let likely = average.unwrap_or_default().next_power_of_two();
+        self.likely = likely.min(JOBS_ROWS);
         self.places.clear();
         self.rows = 0;
-        std::mem::take(&mut self.jobs)
+        take(&mut self.jobs)
     }
 }

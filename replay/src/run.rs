@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use recording::{Batch, ContentKind, Manifest, Recording, Rows, RunInfo, StoreError, Writer};
+use recording::{
+    Batch, ContentKind, Exchange, Manifest, Recording, Rows, RunInfo, StoreError, Writer,
+};
 
 use crate::clock::Clock;
 use crate::engine::{self, Sink};
 use crate::error::ReplayError;
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::schedule::{Planned, Schedule};
+use crate::schedule::{Plan, Schedule};
 use crate::target;
 
 impl Sink for Writer {
@@ -90,18 +92,22 @@ pub fn run(
 fn rows(recording: &Recording, options: &Options) -> Result<Rows, StoreError> {
     let protocol = options.target.protocol;
     let rows = recording.rows()?;
-    Ok(rows.with_bodies(|response| protocol.needed(response)))
+    Ok(rows.to_ask(|response| protocol.needed(response)))
 }
 
-/// What a replay would send and when, without asking the target: rows as planned, in order of time.
+/// What a replay would send and when, without asking the target: the rows in order of time.
 pub fn plan(
     recording: &Recording,
     options: &Options,
-) -> Result<impl Iterator<Item = Result<Planned, StoreError>>, ReplayError> {
+) -> Result<impl Iterator<Item = Result<(Exchange, Plan), StoreError>>, ReplayError> {
     options.pace.check()?;
     let mut schedule = Schedule::new(options.pace);
     let rows = rows(recording, options)?;
-    Ok(rows.map(move |row| Ok(schedule.plan(&options.target, row?))))
+    Ok(rows.map(move |row| {
+        let row = row?;
+        let plan = schedule.plan(&options.target, &row);
+        Ok((row, plan))
+    }))
 }
 
 fn check(recording: &Recording, options: &Options) -> Result<(), ReplayError> {

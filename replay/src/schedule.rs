@@ -40,10 +40,9 @@ impl std::fmt::Display for Pace {
     }
 }
 
-/// A recorded row with its place in the run.
+/// A recorded row's place in the run.
 #[derive(Clone, Debug)]
-pub struct Planned {
-    pub row: Exchange,
+pub struct Plan {
     /// When to send it, since the run's start. `None` where the pace is [`Pace::Asap`].
     pub offset: Option<Duration>,
     /// The session in whose queue it stands. Rows of one queue are taken in order, and a row after
@@ -81,7 +80,7 @@ impl Schedule {
         }
     }
 
-    pub fn plan(&mut self, target: &Target, row: Exchange) -> Planned {
+    pub fn plan(&mut self, target: &Target, row: &Exchange) -> Plan {
         let first = *self.first.get_or_insert(row.started_at);
         let offset = match self.pace {
             Pace::Asap => None,
@@ -91,16 +90,16 @@ impl Schedule {
             }
         };
         let mut queue = row.session;
-        let mut unsendable = reason::unsendable(&row);
+        let mut unsendable = reason::unsendable(row);
         let (mut needs, mut lesson) = (Vec::new(), None);
         match row.kind {
-            Kind::Open => self.opened(&row),
+            Kind::Open => self.opened(row),
             Kind::Request => {
-                unsendable = unsendable.or_else(|| target.withheld(&row));
+                unsendable = unsendable.or_else(|| target.withheld(row));
                 if unsendable.is_none() {
-                    needs = self.lessons.needs(target, &row);
+                    needs = self.lessons.needs(target, row);
                 }
-                lesson = self.lessons.add(target, &row);
+                lesson = self.lessons.add(target, row);
                 if let (Some(_), Some(lesson)) = (unsendable, &lesson) {
                     lesson.end(Timestamp::default());
                 }
@@ -112,8 +111,7 @@ impl Schedule {
             Kind::Close => self.closed(row.session),
             Kind::Prepare => {}
         }
-        Planned {
-            row,
+        Plan {
             offset,
             queue,
             unsendable,
@@ -161,10 +159,10 @@ mod tests {
     use super::*;
     use crate::tests::{LINES, Tape};
 
-    fn planned(tape: Tape, pace: Pace) -> Vec<Planned> {
+    fn plans(tape: &Tape, pace: Pace) -> Vec<Plan> {
         let mut schedule = Schedule::new(pace);
-        let rows = tape.rows.into_iter();
         let target = Target::parse("lines://h", &[&LINES]).unwrap();
+        let rows = tape.rows.iter();
         rows.map(|row| schedule.plan(&target, row)).collect()
     }
 
@@ -174,8 +172,8 @@ mod tests {
         tape.open(1);
         tape.say(1, "x").started_at = Timestamp(1_000_000_000 + 86_400_000_000_001);
         let offsets = |pace| {
-            let rows = planned(tape.clone(), pace);
-            rows.iter().map(|row| row.offset).collect::<Vec<_>>()
+            let plans = plans(&tape, pace);
+            plans.iter().map(|plan| plan.offset).collect::<Vec<_>>()
         };
         let day = Duration::from_nanos(86_400_000_000_001);
         assert_eq!(offsets(Pace::Speed(1.0)), [Some(Duration::ZERO), Some(day)]);
@@ -195,11 +193,10 @@ mod tests {
         tape.cancel(3, 1);
         tape.close(2);
         tape.cancel(4, 1);
-        let rows = planned(tape, Pace::Asap);
-        let cancels: Vec<_> = rows
-            .iter()
-            .filter(|planned| planned.row.kind == Kind::Cancel)
-            .map(|planned| (planned.queue, planned.unsendable))
+        let plans = plans(&tape, Pace::Asap);
+        let cancels: Vec<_> = std::iter::zip(&tape.rows, &plans)
+            .filter(|(row, _)| row.kind == Kind::Cancel)
+            .map(|(_, plan)| (plan.queue, plan.unsendable))
             .collect();
         assert_eq!(cancels, [(2, None), (4, Some(reason::NOTHING_TO_CANCEL))]);
     }
@@ -214,20 +211,21 @@ mod tests {
                 let row = tape.say(session, &line);
                 row.response.as_mut().unwrap().first_byte_at.0 += takes;
             }
-            let rows = tape.rows.clone();
-            for (at, planned) in planned(tape, Pace::Asap).iter().enumerate() {
+            let rows = &tape.rows;
+            let plans = plans(&tape, Pace::Asap);
+            for (at, (row, plan)) in std::iter::zip(rows, &plans).enumerate() {
                 let before = rows.iter().take(at);
-                let made = before.filter(|row| {
-                    let used = row.request.bytes.strip_prefix(b"make ");
+                let made = before.filter(|made| {
+                    let used = made.request.bytes.strip_prefix(b"make ");
                     let used = used.map(|value| [b"use ", value].concat());
-                    used.as_ref() == Some(&planned.row.request.bytes)
+                    used.as_ref() == Some(&row.request.bytes)
                 });
                 let first = made.map(|row| row.response.as_ref().unwrap().first_byte_at).next();
-                let needed = first.is_some_and(|made_at| made_at <= planned.row.started_at);
-                prop_assert_eq!(planned.needs.len(), usize::from(needed));
+                let needed = first.is_some_and(|made_at| made_at <= row.started_at);
+                prop_assert_eq!(plan.needs.len(), usize::from(needed));
                 // Those before it in time are enough to end its wait.
-                prop_assert!(planned.needs.iter().all(|need| need.lesson.over_at().is_some()));
-                if let Some(lesson) = &planned.lesson {
+                prop_assert!(plan.needs.iter().all(|need| need.lesson.over_at().is_some()));
+                if let Some(lesson) = &plan.lesson {
                     lesson.end(Timestamp(0));
                 }
             }
@@ -244,13 +242,11 @@ mod tests {
                 at += step;
                 tape.say(session, "x").started_at = Timestamp(at);
             }
-            let rows = tape.rows.clone();
-            let first = rows[0].started_at;
+            let first = tape.rows[0].started_at;
             let mut before = Duration::ZERO;
-            for (planned, row) in planned(tape, Pace::Speed(speed)).iter().zip(&rows) {
-                prop_assert_eq!(&planned.row, row);
-                prop_assert_eq!(planned.queue, row.session);
-                let offset = planned.offset.unwrap();
+            for (row, plan) in std::iter::zip(&tape.rows, plans(&tape, Pace::Speed(speed))) {
+                prop_assert_eq!(plan.queue, row.session);
+                let offset = plan.offset.unwrap();
                 prop_assert!(offset >= before);
                 let exact = (row.started_at - first).as_nanos() as f64 / speed;
                 prop_assert!((offset.as_nanos() as f64 - exact).abs() <= 0.5 + exact * 1e-12);

@@ -24,7 +24,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
     };
     let lost = begin(&worker, &mut queue, &watch, Box::new(opening)).await;
     while let Some(job) = queue.next().await {
-        let reason = match job.planned.unsendable {
+        let reason = match job.plan.unsendable {
             Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
             _ => lost,
         };
@@ -39,7 +39,7 @@ async fn begin(
     watch: &Rc<Watch>,
     mut job: Box<Job>,
 ) -> &'static str {
-    let row = &job.planned.row;
+    let row = &job.row;
     if row.kind != Kind::Open {
         worker.skip(*job, reason::NOT_OPENED);
         return reason::NOT_OPENED;
@@ -48,7 +48,7 @@ async fn begin(
         .info
         .as_ref()
         .is_some_and(|info| *info.protocol != *worker.shared.target.protocol.name());
-    let unsendable = job.planned.unsendable;
+    let unsendable = job.plan.unsendable;
     if let Some(reason) = unsendable.or(other.then_some(reason::OTHER_PROTOCOL)) {
         worker.skip(*job, reason);
         return reason;
@@ -78,7 +78,7 @@ async fn begin(
         Ok(Ok((stream, driver, response))) => {
             let opened_at = response.last_byte_at;
             let outcome = at(Status::Ok, None, Some(response));
-            let opening = job.planned.row.clone();
+            let opening = job.row.clone();
             worker.opened();
             worker.finish(&mut job, outcome);
             drop(job);
@@ -126,7 +126,7 @@ async fn log_in(worker: &Worker, opening: &Exchange) -> Result<Opened, Failure> 
 /// The rows of a connection that only cancels, but for the cancel: nothing is to be sent for them.
 async fn stand_by(worker: &Worker, queue: &mut Queue) -> &'static str {
     while let Some(job) = queue.next().await {
-        match job.planned.unsendable {
+        match job.plan.unsendable {
             Some(reason) => worker.skip(job, reason),
             None => pass(worker, job),
         }

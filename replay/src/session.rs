@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
                     None => continue,
                 }
             }
-            let close = self.queue.peek().map(|job| &job.planned.row);
+            let close = self.queue.peek().map(|job| &job.row);
             if close.is_some_and(|row| row.kind == Kind::Close && self.left_unanswered(row)) {
                 continue;
             }
@@ -198,9 +198,9 @@ impl<'a> Session<'a> {
 
     /// `None` where the row must wait.
     fn fate(&self, job: &Job, cx: &Context<'_>) -> Option<Fate> {
-        let row = &job.planned.row;
+        let row = &job.row;
         let waits = !self.flights.is_empty();
-        if let Some(reason) = job.planned.unsendable {
+        if let Some(reason) = job.plan.unsendable {
             return Some(Fate::Skip(reason));
         }
         Some(match row.kind {
@@ -220,7 +220,7 @@ impl<'a> Session<'a> {
 
     /// Is there something that the request needs and that may still be learnt?
     fn must_learn(&self, job: &Job, cx: &Context<'_>) -> bool {
-        let needs = &job.planned.needs;
+        let needs = &job.plan.needs;
         if needs.iter().all(|need| need.lesson.poll(cx).is_ready()) {
             return false;
         }
@@ -243,7 +243,7 @@ impl<'a> Session<'a> {
 
     /// Is all sent, and did the recorded client leave without waiting for what is under way?
     fn left_unanswered(&self, close: &Exchange) -> bool {
-        let last = self.flights.back().map(|flight| &flight.job.planned.row);
+        let last = self.flights.back().map(|flight| &flight.job.row);
         self.unsent == self.flights.len()
             && close.reason.as_deref() != Some("capture ended")
             && last.is_some_and(|last| {
@@ -265,7 +265,7 @@ impl<'a> Session<'a> {
             end: 0,
         });
         let job = &mut flight.job;
-        if let Err(error) = self.driver.send(&job.planned.row, &mut self.out) {
+        if let Err(error) = self.driver.send(&job.row, &mut self.out) {
             self.out.truncate(length);
             let reason = match error {
                 DriverError::Unsupported(reason) => reason,
@@ -280,10 +280,10 @@ impl<'a> Session<'a> {
             return;
         }
         let mut ready_at = job.intended_at.max(self.ready_at);
-        if !job.planned.row.request.pipelined {
+        if !job.row.request.pipelined {
             ready_at = ready_at.max(self.answered_at);
         }
-        for need in &job.planned.needs {
+        for need in &job.plan.needs {
             let over_at = need.lesson.over_at();
             ready_at = ready_at.max(over_at.unwrap_or_else(|| self.worker.now()));
             if let Some(why) = need.unmet(&self.worker.shared.target.login.learnt) {
@@ -295,7 +295,7 @@ impl<'a> Session<'a> {
                 .waited_for_connection(self.connected_at.since(ready_at));
         }
         ready_at = ready_at.max(self.connected_at);
-        if job.planned.offset.is_none() {
+        if job.plan.offset.is_none() {
             job.intended_at = ready_at;
         }
         flight.ready_at = ready_at;
@@ -398,7 +398,7 @@ impl<'a> Session<'a> {
                 }
                 DriverEvent::Learnt => {
                     let flight = self.flights.front();
-                    if let Some(lesson) = flight.and_then(|it| it.job.planned.lesson.as_ref()) {
+                    if let Some(lesson) = flight.and_then(|it| it.job.plan.lesson.as_ref()) {
                         lesson.end(at);
                     }
                 }
@@ -480,7 +480,7 @@ impl<'a> Session<'a> {
         };
         self.unsent = self.unsent.saturating_sub(1);
         self.answered_at = response.last_byte_at;
-        self.skipping |= transaction(&flight.job.planned.row) == Transaction::Open
+        self.skipping |= transaction(&flight.job.row) == Transaction::Open
             && response.transaction == Transaction::Failed;
         let outcome = Outcome {
             status: match response.error_code {
@@ -502,7 +502,7 @@ impl<'a> Session<'a> {
     fn expect_answer(&self) {
         let deadline = match self.flights.front() {
             Some(flight) if flight.sent_at.0 != 0 => {
-                let recorded = flight.job.planned.row.service_ns().unwrap_or(0);
+                let recorded = flight.job.row.service_ns().unwrap_or(0);
                 let patience = Duration::from_nanos(recorded).saturating_mul(PATIENCE);
                 flight.sent_at + patience.max(self.worker.shared.request_timeout)
             }

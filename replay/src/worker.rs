@@ -26,7 +26,7 @@ use crate::priority;
 use crate::progress::{Counts, Progress};
 use crate::queue::Queue;
 use crate::reason;
-use crate::schedule::Planned;
+use crate::schedule::Plan;
 use crate::serve;
 use crate::target::Target;
 
@@ -73,7 +73,8 @@ impl Shared {
 /// A row on its way through the run.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) planned: Planned,
+    pub(crate) row: Exchange,
+    pub(crate) plan: Plan,
     pub(crate) intended_at: Timestamp,
     /// Of the budget's bytes.
     pub(crate) cost: usize,
@@ -270,11 +271,11 @@ impl Worker {
 
     /// Turns the recorded row into the run's. Once for each.
     pub(crate) fn finish(&self, job: &mut Job, outcome: Outcome) {
-        if let Some(lesson) = &job.planned.lesson {
+        if let Some(lesson) = &job.plan.lesson {
             let came_at = outcome.response.as_ref().map(|came| came.last_byte_at);
             lesson.end(came_at.unwrap_or_else(|| self.now()));
         }
-        let row = &mut job.planned.row;
+        let row = &mut job.row;
         row.status = outcome.status;
         row.reason = match outcome.reason {
             Some(reason) => Some(Arc::from(reason)),

@@ -17,10 +17,10 @@ pub enum Asked {
 }
 
 impl Asked {
-    pub fn of(method: &str) -> Asked {
-        match method {
-            "HEAD" => Asked::Head,
-            "CONNECT" => Asked::Connect,
+    pub fn of(method: impl AsRef<[u8]>) -> Asked {
+        match method.as_ref() {
+            b"HEAD" => Asked::Head,
+            b"CONNECT" => Asked::Connect,
             _ => Asked::Other,
         }
     }

@@ -1,9 +1,13 @@
 //! Cookies that the server made up: what the target set is sent where the recorded client sent what
 //! the recorded server had set. Paths and domains are not looked at: a recorded client has done so.
 
+use memchr::{memchr, memchr2_iter};
+
 use super::head::{HeadBuffer, RequestHead, ResponseHead};
 use super::message::{begins_with_interim, heads};
 use crate::{Learnt, Recorded};
+
+const SHORT: usize = 1 << 10;
 
 /// A cookie's name and value.
 pub type Cookie = (Vec<u8>, Vec<u8>);
@@ -14,7 +18,7 @@ pub fn set_by(head: &ResponseHead) -> Vec<Cookie> {
         .values("set-cookie")
         .filter_map(|value| {
             let pair = value.split(|byte| *byte == b';').next()?;
-            let equals = memchr::memchr(b'=', pair)?;
+            let equals = memchr(b'=', pair)?;
             let name = pair.get(..equals)?.trim_ascii();
             let value = pair.get(equals + 1..)?.trim_ascii();
             (!value.is_empty()).then(|| (name.to_vec(), value.to_vec()))
@@ -55,7 +59,7 @@ pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) ->
             let new = learnt.target(&key(name), value)?;
             (*new != *value).then_some(new)
         });
-        match (new, memchr::memchr(b'=', piece)) {
+        match (new, memchr(b'=', piece)) {
             (Some(new), Some(equals)) => {
                 mapped += 1;
                 text.extend_from_slice(piece.get(..=equals).unwrap_or_default());
@@ -68,7 +72,7 @@ pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) ->
 }
 
 fn split(piece: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = memchr::memchr(b'=', piece)?;
+    let equals = memchr(b'=', piece)?;
     let value = piece.get(equals + 1..)?.trim_ascii_end();
     Some((piece.get(..equals)?.trim_ascii(), value))
 }
@@ -106,10 +110,14 @@ pub fn sent_back(request: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Recorded
         .collect()
 }
 
-/// Is there a line in the first head that begins like the field? Saves parsing what has none.
+/// Is there a line in the first head that begins like the field, one of cookies? Saves parsing what has
+/// none.
 fn has_field(bytes: &[u8], name: &[u8]) -> bool {
+    if is_silent(bytes) {
+        return false;
+    }
     let mut rest = bytes;
-    while let Some(end) = memchr::memchr(b'\n', rest) {
+    while let Some(end) = memchr(b'\n', rest) {
         rest = rest.get(end + 1..).unwrap_or_default();
         match rest {
             [b'\n', ..] | [b'\r', b'\n', ..] => return false,
@@ -123,6 +131,17 @@ fn has_field(bytes: &[u8], name: &[u8]) -> bool {
     false
 }
 
+/// Is there no word of cookies in it? For short messages: others are mostly a body.
+fn is_silent(bytes: &[u8]) -> bool {
+    const WORD: &[u8] = b"cookie";
+    let has_word = |k: usize| {
+        let begin = k.checked_sub(3)?;
+        let word = bytes.get(begin..begin + WORD.len())?;
+        Some(word.eq_ignore_ascii_case(WORD))
+    };
+    bytes.len() <= SHORT && !memchr2_iter(b'k', b'K', bytes).any(|k| has_word(k) == Some(true))
+}
+
 fn key(name: &[u8]) -> Vec<u8> {
     [b"cookie ", name].concat()
 }
@@ -134,6 +153,26 @@ mod tests {
     fn cookies(fields: &str) -> Vec<Cookie> {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
         set_by(&ResponseHead::parse(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_field_is_found_in_messages_of_any_length() {
+        for name in ["Set-Cookie", "set-cookie", "SET-COOKIE", "sEt-cOOkIe"] {
+            for (before, body, found) in [
+                ("A: b\r\n", "", true),
+                ("Link: cook\r\n", "cookie", true),
+                ("A: b\r\n\r\n", "", false),
+                ("Not-", "", false),
+                ("A: ", "", false),
+            ] {
+                for length in [0, SHORT, 2 * SHORT] {
+                    let body = body.to_owned() + &"k".repeat(length);
+                    let text = format!("HTTP/1.1 200 OK\r\n{before}{name}: a=b\r\n\r\n{body}");
+                    assert_eq!(may_be_set_by(text.as_bytes()), found, "{text}");
+                }
+            }
+        }
+        assert!(!may_be_set_by(b"K"));
     }
 
     #[test]

@@ -89,15 +89,9 @@ impl HttpDriver {
         let Some(reply) = self.reply.take() else {
             return;
         };
-        let mut goes_on = true;
-        let mut switched = false;
-        if let Some(head) = reply.head() {
-            goes_on = head.head.keeps_alive() && !reply.ended_by_close();
-            switched = head.status == 101;
-            if let Some(oldest) = self.under_way.front() {
-                goes_on &= oldest.keeps_alive;
-            }
-        }
+        let oldest = self.under_way.front();
+        let goes_on = reply.keeps_alive() && oldest.is_none_or(|oldest| oldest.keeps_alive);
+        let switched = reply.head().is_some_and(|head| head.status == 101);
         let (_, response, known) = reply.finish();
         self.known = known;
         events.push(DriverEvent::Answered(response));

@@ -41,7 +41,7 @@ impl Ending {
             && target.iter().skip(1).all(u8::is_ascii_graphic)
             && !method.is_empty()
             && method.iter().all(u8::is_ascii_uppercase);
-        let asked = Asked::of(str::from_utf8(method).ok()?);
+        let asked = Asked::of(method);
         if !plain || asked == Asked::Connect {
             return None;
         }

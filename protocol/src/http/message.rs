@@ -23,7 +23,7 @@ impl Message {
     /// Of an exchange's response, as far as it was kept. `None` where not even its head was.
     pub fn of(exchange: &Exchange) -> Option<Message> {
         let response = exchange.response.as_ref()?;
-        let mut message = Message::read(&response.body, Asked::of(&exchange.request.command))?;
+        let mut message = Message::read(&response.body, Asked::of(&*exchange.request.command))?;
         message.cut |= (response.body.len() as u64) < response.wire_len;
         Some(message)
     }

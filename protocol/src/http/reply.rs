@@ -41,6 +41,7 @@ pub struct Known {
     columns: Arc<str>,
     error_code: Option<Arc<str>>,
     encoded: bool,
+    keeps_alive: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +83,7 @@ impl Known {
             columns,
             error_code: (status >= 400).then(|| status.to_string().into()),
             encoded: !codings(&head).is_empty(),
+            keeps_alive: head.head.keeps_alive(),
             head,
         })
     }
@@ -235,14 +237,20 @@ impl Reply {
     }
 
     pub fn head(&self) -> Option<&ResponseHead> {
+        self.told().map(|known| &known.head)
+    }
+
+    /// Of its own head, once that is there.
+    fn told(&self) -> Option<&Known> {
         match self.state {
             State::Head(_) => None,
-            State::Body(_) | State::Done => self.known.as_ref().map(|known| &known.head),
+            State::Body(_) | State::Done => self.known.as_deref(),
         }
     }
 
-    pub fn ended_by_close(&self) -> bool {
-        self.ended_by_close
+    /// May the connection carry another response after it?
+    pub fn keeps_alive(&self) -> bool {
+        !self.ended_by_close && self.told().is_some_and(|known| known.keeps_alive)
     }
 
     pub fn has_begun(&self) -> bool {

@@ -218,7 +218,7 @@ impl Batch {
     pub fn into_rows(self) -> Result<Vec<Exchange>, ArrowError> {
         let rows = Decoder::new(&self.finish()?).map_err(ArrowError::ParseError)?;
         Ok((0..rows.rows())
-            .filter_map(|at| rows.row(at, <[u8]>::len))
+            .filter_map(|at| rows.row(at, None))
             .collect())
     }
 

@@ -18,6 +18,9 @@ use crate::{
 
 pub type Order = (Timestamp, u64, u32);
 
+/// How many bytes of a response's body are wanted.
+pub type Measure = dyn Fn(&[u8]) -> usize + Send;
+
 /// A batch's columns, ready to be read row by row. Columns of a later version are passed over;
 /// a nullable column that is not there reads as null.
 #[derive(Debug)]
@@ -129,9 +132,9 @@ impl Decoder {
         Some((started_at, session, *self.seq.values().get(row)?))
     }
 
-    /// With as many bytes of the response's body as are `wanted`. `None` where a value is not one of
+    /// With a [`Measure`], of the response only what that one wants. `None` where a value is not one of
     /// this version's, or past the last row.
-    pub fn row(&self, row: usize, wanted: impl Fn(&[u8]) -> usize) -> Option<Exchange> {
+    pub fn row(&self, row: usize, wanted: Option<&Measure>) -> Option<Exchange> {
         let (started_at, session, seq) = self.order(row)?;
         let pacing = self.pacing(row);
         let base = pacing.map_or(started_at, |pacing| pacing.sent_at);
@@ -166,31 +169,30 @@ impl Decoder {
         })
     }
 
-    fn response(
-        &self,
-        row: usize,
-        base: Timestamp,
-        wanted: impl Fn(&[u8]) -> usize,
-    ) -> Option<Response> {
-        let body = value(&self.response, row).unwrap_or_default();
+    fn response(&self, row: usize, base: Timestamp, wanted: Option<&Measure>) -> Option<Response> {
         let last_byte_ns = number(&self.last_byte_ns, row)?;
-        let rows_digest = number(&self.rows_digest, row).unwrap_or_default();
-        Some(Response {
+        let first_byte_ns = number(&self.first_byte_ns, row).unwrap_or(last_byte_ns);
+        let body = value(&self.response, row).unwrap_or_default();
+        let kept = wanted.and_then(|wanted| body.get(..wanted(body)));
+        let mut response = Response {
             error_code: self.error_code.get(row),
             rows: number(&self.response_rows, row).unwrap_or_default(),
             affected: number(&self.affected, row).unwrap_or_default(),
             wire_len: number(&self.response_bytes, row).unwrap_or_default(),
-            first_byte_at: after(
-                base,
-                number(&self.first_byte_ns, row).unwrap_or(last_byte_ns),
-            ),
+            first_byte_at: after(base, first_byte_ns),
             last_byte_at: after(base, last_byte_ns),
-            columns: self.columns.get(row),
-            rows_digest,
-            rows_digest_unordered: number(&self.rows_digest_unordered, row).unwrap_or(rows_digest),
-            body: body.get(..wanted(body)).unwrap_or(body).to_vec(),
+            body: kept.unwrap_or(body).to_vec(),
             transaction: self.transaction.get(row).unwrap_or_default(),
-        })
+            ..Response::default()
+        };
+        if wanted.is_none() {
+            let digest = number(&self.rows_digest, row).unwrap_or_default();
+            let unordered = number(&self.rows_digest_unordered, row);
+            response.columns = self.columns.get(row);
+            response.rows_digest = digest;
+            response.rows_digest_unordered = unordered.unwrap_or(digest);
+        }
+        Some(response)
     }
 
     fn info(&self, row: usize) -> Option<Box<SessionInfo>> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::damage::Damage;
-use super::decode::{Decoder, Order};
+use super::decode::{Decoder, Measure, Order};
 use super::error::StoreError;
 use super::manifest::SegmentInfo;
 use super::open::OpenSegment;
@@ -28,10 +28,8 @@ pub struct Rows {
     wanted: Wanted,
 }
 
-/// How many bytes of a response's body are wanted.
-struct Wanted(Box<Measure>);
-
-type Measure = dyn Fn(&[u8]) -> usize + Send;
+/// How many bytes of a response's body are wanted, where not all of it is.
+struct Wanted(Option<Box<Measure>>);
 
 impl fmt::Debug for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,14 +57,15 @@ impl Rows {
             sources,
             next,
             left_out: Arc::clone(&recording.left_out),
-            wanted: Wanted(Box::new(<[u8]>::len)),
+            wanted: Wanted(None),
         }
     }
 
-    /// The rows with as much of each response's body as is `wanted` of it.
-    pub fn with_bodies(self, wanted: impl Fn(&[u8]) -> usize + Send + 'static) -> Rows {
+    /// The rows as they are needed to be asked again: with as much of each response's body as is `wanted`
+    /// of it, and without its columns and digests.
+    pub fn to_ask(self, wanted: impl Fn(&[u8]) -> usize + Send + 'static) -> Rows {
         Rows {
-            wanted: Wanted(Box::new(wanted)),
+            wanted: Wanted(Some(Box::new(wanted))),
             ..self
         }
     }
@@ -155,7 +154,7 @@ impl Source {
     fn take(&mut self, order: &mut Order, wanted: &Wanted) -> Option<Exchange> {
         let (batch, at) = self.batch.as_mut()?;
         while *at < batch.rows() {
-            let row = batch.row(*at, &wanted.0);
+            let row = batch.row(*at, wanted.0.as_deref());
             *at += 1;
             *order = batch.order(*at).unwrap_or(*order);
             match row {

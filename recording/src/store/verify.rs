@@ -209,7 +209,7 @@ impl Rows {
             let order = batch.order(at);
             self.out_of_order += u64::from(order <= self.last);
             self.last = order;
-            let Some(row) = batch.row(at, <[u8]>::len) else {
+            let Some(row) = batch.row(at, None) else {
                 self.unreadable += 1;
                 self.incomplete = true;
                 continue;
