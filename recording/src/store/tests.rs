@@ -87,6 +87,25 @@ proptest! {
     }
 
     #[test]
+    fn rows_to_ask_have_no_results_but_what_is_wanted_of_bodies(
+        rows in exchanges(20),
+        wanted in 0..8_usize,
+    ) {
+        let (_parent, dir) = written(&rows, options(8, 16));
+        let asked = Recording::open(&dir).unwrap().rows().unwrap();
+        let asked = asked.to_ask(move |body| wanted.min(body.len()));
+        let asked: Vec<_> = asked.collect::<Result<_, _>>().unwrap();
+        let mut rows = in_order(rows);
+        for response in rows.iter_mut().filter_map(|row| row.response.as_mut()) {
+            response.body.truncate(wanted);
+            response.columns = None;
+            response.rows_digest = 0;
+            response.rows_digest_unordered = 0;
+        }
+        prop_assert_eq!(asked, rows);
+    }
+
+    #[test]
     fn unsealed_rows_come_back_up_to_the_last_flush(
         mut rows in exchanges(60),
         flush_rows in 1..9_usize,
