@@ -127,21 +127,18 @@ impl Next {
     fn add(&mut self, row: Exchange, plan: Plan, cost: usize) {
         let (queue, alone) = (plan.queue, plan.offset.is_some());
         let last = row.kind == Kind::Close;
-        let place = match self.places.get(&queue) {
-            Some(place) => *place,
+        let new = self.jobs.len();
+        let jobs = match self.places.get(&queue) {
+            Some(place) => &mut self.jobs[*place],
             None => {
                 let room = if alone { 1 } else { self.likely };
-                self.jobs.push(Vec::with_capacity(room));
-                self.jobs.len() - 1
+                self.jobs.push_mut(Vec::with_capacity(room))
             }
         };
-        let Some(jobs) = self.jobs.get_mut(place) else {
-            return;
-        };
-        if alone || last || jobs.len() + 1 >= JOBS_ROWS {
+        if last || jobs.len() + 1 >= JOBS_ROWS {
             self.places.remove(&queue);
-        } else if jobs.is_empty() {
-            self.places.insert(queue, place);
+        } else if jobs.is_empty() && !alone {
+            self.places.insert(queue, new);
         }
         // Straight to its place, for it is large.
         jobs.push(Job {
