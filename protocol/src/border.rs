@@ -1,9 +1,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use recording::{Exchange, Response, SessionInfo, Statement, Timestamp};
+
+use crate::learnt::{Learnt, Recorded};
 
 /// What the rest of Rehearsal knows of a protocol.
 pub trait Protocol: fmt::Debug + Send + Sync {
@@ -279,39 +281,6 @@ pub struct Login {
     pub options: Vec<(Arc<str>, Arc<str>)>,
     /// Shared by all drivers of a run: clones of a login share it.
     pub learnt: Learnt,
-}
-
-/// What a run's drivers learn for each other: by what name the recorded server made up which value,
-/// and what the target made up instead.
-#[derive(Clone, Default)]
-pub struct Learnt(Arc<RwLock<HashMap<Recorded, Arc<[u8]>>>>);
-
-/// A value's name, and the value as recorded.
-pub type Recorded = (Box<[u8]>, Box<[u8]>);
-
-impl Learnt {
-    /// Further values are not learnt.
-    const MAX: usize = 1 << 20;
-
-    /// The target may have made up the same.
-    pub fn teach(&self, name: &[u8], recorded: &[u8], target: &[u8]) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let key = (name.into(), recorded.into());
-        if known.len() < Learnt::MAX || known.contains_key(&key) {
-            known.insert(key, target.into());
-        }
-    }
-
-    pub fn target(&self, name: &[u8], recorded: &[u8]) -> Option<Arc<[u8]>> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(name.into(), recorded.into())).cloned()
-    }
-}
-
-impl fmt::Debug for Learnt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Learnt")
-    }
 }
 
 impl fmt::Debug for Login {

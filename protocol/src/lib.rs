@@ -7,6 +7,7 @@
 
 mod border;
 mod http;
+mod learnt;
 mod mender;
 mod postgres;
 mod reader;
@@ -14,9 +15,10 @@ mod sql;
 
 pub use border::{
     Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Executed,
-    Inquiry, Known, Learner, Learnt, Limits, Login, Opening, Probe, Protocol, Recorded, Shown,
-    Side, Strangers, Terms, Told,
+    Inquiry, Known, Learner, Limits, Login, Opening, Probe, Protocol, Shown, Side, Strangers,
+    Terms, Told,
 };
+pub use learnt::{Learnt, Mark, Recorded, mark};
 pub use mender::Mender;
 
 /// What an [`Inquiry`] calls itself, so that its own session is told from those of production.

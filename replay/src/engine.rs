@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::error::ReplayError;
+use crate::lesson;
 use crate::measure::{self, Measures};
 use crate::options::Options;
 use crate::pacer::{self, PacerReport};
@@ -276,9 +277,10 @@ fn summarize(
         }
     }
     let mut counts = std::collections::BTreeMap::new();
-    for (name, count) in worked.iter().flat_map(|report| &report.counts) {
+    for (&name, count) in worked.iter().flat_map(|report| &report.counts) {
         *counts.entry(name).or_insert(0) += count;
     }
+    counts.insert(lesson::FORGOTTEN, options.target.login.learnt.forgotten());
     counts.retain(|_, count| *count > 0);
     notes.extend(
         counts

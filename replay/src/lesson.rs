@@ -1,11 +1,11 @@
 //! What one response teaches the rest of the run, and the requests that wait for it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use protocol::{Learnt, Recorded};
+use ahash::RandomState;
+use lru::LruCache;
+use protocol::{Learnt, Mark, Recorded, mark};
 use recording::{Exchange, Timestamp};
 
 use crate::target::Target;
@@ -14,6 +14,8 @@ use crate::target::Target;
 pub(crate) const WAITED: &str = "requests that waited for a value of the target's";
 const NOT_MADE_UP: &str = "values sent as recorded, for the target made up no other";
 const TOO_LATE: &str = "values sent as recorded, for the target's took too long";
+pub(crate) const FORGOTTEN: &str =
+    "values forgotten, for there were too many since they were last sent";
 
 /// Over when its response has come, or none will.
 #[derive(Debug, Default)]
@@ -75,18 +77,26 @@ impl Need {
 
 /// Which response made up which value. What a request needs lies before it in time, so that no two
 /// requests wait for each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lessons {
     /// With the recorded time of the response.
-    by_value: HashMap<Recorded, (Timestamp, Arc<Lesson>)>,
+    by_value: LruCache<Mark, (Timestamp, Arc<Lesson>), RandomState>,
+}
+
+impl Default for Lessons {
+    fn default() -> Lessons {
+        Lessons {
+            by_value: LruCache::unbounded_with_hasher(RandomState::new()),
+        }
+    }
 }
 
 impl Lessons {
-    /// For values beyond this no request waits.
+    /// Beyond that, no request waits for the values that were not used for longest. About 150 bytes each.
     const MAX: usize = 1 << 20;
 
     /// What the request must wait for: values that the server had made up before it was recorded.
-    pub(crate) fn needs(&self, target: &Target, request: &Exchange) -> Vec<Need> {
+    pub(crate) fn needs(&mut self, target: &Target, request: &Exchange) -> Vec<Need> {
         if self.by_value.is_empty() {
             return Vec::new();
         }
@@ -95,7 +105,7 @@ impl Lessons {
             .sent_back(request, &target.login.options)
             .into_iter();
         sent.filter_map(|value| {
-            let (made_at, lesson) = self.by_value.get(&value)?;
+            let (made_at, lesson) = self.by_value.get(&mark(&value.0, &value.1))?;
             let lesson = Arc::clone(lesson);
             (*made_at <= request.started_at).then_some(Need { value, lesson })
         })
@@ -107,18 +117,18 @@ impl Lessons {
         let made_at = recorded.response.as_ref()?.first_byte_at;
         let values = target.protocol.made_up(recorded);
         let lesson = (!values.is_empty()).then(|| Arc::new(Lesson::default()))?;
-        let full = self.by_value.len() >= Lessons::MAX;
-        for value in values {
-            let learnt = target.login.learnt.target(&value.0, &value.1).is_some();
-            match self.by_value.entry(value) {
-                Entry::Vacant(place) if !full => {
-                    place.insert((made_at, Arc::clone(&lesson)));
-                }
-                Entry::Occupied(mut known) if !learnt && known.get().1.over_at().is_some() => {
-                    known.insert((made_at, Arc::clone(&lesson)));
-                }
-                Entry::Vacant(_) | Entry::Occupied(_) => {}
+        for (name, value) in values {
+            let mark = mark(&name, &value);
+            let known = self.by_value.get(&mark);
+            let is_taught = known.is_some_and(|(_, known)| {
+                known.over_at().is_none() || target.login.learnt.target(&name, &value).is_some()
+            });
+            if !is_taught {
+                self.by_value.put(mark, (made_at, Arc::clone(&lesson)));
             }
+        }
+        while self.by_value.len() > Lessons::MAX {
+            self.by_value.pop_lru();
         }
         Some(lesson)
     }

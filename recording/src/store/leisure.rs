@@ -6,8 +6,6 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Of 100 parts of the processors: with more in use, none is to spare.
-const BUSY_PERCENT: u32 = 90;
 
 #[derive(Debug, Default)]
 pub struct Leisure {
@@ -37,8 +35,10 @@ impl Leisure {
 
     fn note(&mut self, now: Instant, cpu: Duration, processors: u32) {
         if let Some((at, before)) = self.looked {
-            let all = now.saturating_duration_since(at) * processors;
-            self.idle = cpu.saturating_sub(before) * 100 <= all * BUSY_PERCENT;
+            let elapsed = now.saturating_duration_since(at);
+            // Half a processor. Less than that is what waits for the network, between one answer and the next.
+            let idle = (elapsed * processors).saturating_sub(cpu.saturating_sub(before));
+            self.idle = idle * 2 >= elapsed;
         }
         self.looked = Some((now, cpu));
     }

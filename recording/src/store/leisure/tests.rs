@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn busy_is_who_used_up_its_processors() {
+fn busy_is_who_has_not_half_a_processor_left() {
     let mut leisure = Leisure::default();
     let start = Instant::now();
     let seconds = Duration::from_secs;
@@ -11,10 +11,10 @@ fn busy_is_who_used_up_its_processors() {
         leisure.is_busy()
     };
     assert!(at(0, 5_000, 1), "not known");
-    assert!(at(1, 5_950, 1));
-    assert!(!at(2, 6_800, 1));
-    assert!(!at(3, 8_500, 2));
-    assert!(at(4, 10_400, 2));
+    assert!(at(1, 5_510, 1));
+    assert!(!at(2, 6_010, 1));
+    assert!(!at(3, 7_510, 2));
+    assert!(at(4, 9_020, 2));
     assert!(!leisure.is_due(start + Duration::from_millis(4_999)));
     assert!(leisure.is_due(start + seconds(5)));
 }
