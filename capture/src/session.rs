@@ -386,6 +386,14 @@ impl Delivery for Reading<'_> {
         }
     }
 
+    fn end(&mut self, from: Side, at: Timestamp) {
+        if let Decoding::Reading(decoder) = &mut self.session.decoding {
+            let rows = self.out.rows.len();
+            decoder.end(from, at, &mut self.out.rows);
+            self.session.after(rows, self.out);
+        }
+    }
+
     fn again(&mut self, inserted: Inserted) {
         if inserted.overlapped > 0 {
             self.session.notes.add(Notes::OVERLAP);

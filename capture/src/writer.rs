@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use recording::{Exchange, Kind, Ledger, Status, StoreError};
+use recording::{Exchange, Kind, Ledger, StoreError};
 
 use crate::clock;
 use crate::pipeline::{CaptureError, Control, Message, Progress, Sink, TICK};
@@ -18,9 +18,9 @@ const TOO_LARGE: &str = "row too large";
 /// What rows on their way to the writer will be in the account of requests.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    answered: u64,
-    /// Requests that are recorded without an answer, by reason.
-    unanswered: BTreeMap<Arc<str>, u64>,
+    kept: u64,
+    /// Requests that are recorded without their answer, and answers without their request, by reason.
+    lost: BTreeMap<Arc<str>, u64>,
     too_large: u64,
     protocols: BTreeSet<Arc<str>>,
 }
@@ -37,14 +37,11 @@ impl Tally {
         {
             self.protocols.insert(Arc::clone(&info.protocol));
         }
-        match (row.kind, row.status) {
+        match (row.kind, row.lost()) {
             (Kind::Open | Kind::Close | Kind::Prepare, _) => {}
             _ if !taken => self.too_large += 1,
-            (Kind::Request, Status::Unanswered) => {
-                let reason = row.reason.clone().unwrap_or_else(|| "unanswered".into());
-                *self.unanswered.entry(reason).or_default() += 1;
-            }
-            _ => self.answered += 1,
+            (_, Some(reason)) => *self.lost.entry(Arc::clone(reason)).or_default() += 1,
+            (_, None) => self.kept += 1,
         }
     }
 }
@@ -67,14 +64,14 @@ impl Written {
         requests.lose(TOO_LARGE, tally.too_large);
         match lost {
             None => {
-                requests.kept += tally.answered;
-                for (reason, count) in tally.unanswered {
+                requests.kept += tally.kept;
+                for (reason, count) in tally.lost {
                     requests.lose(&reason, count);
                 }
             }
             Some(reason) => {
-                let unanswered: u64 = tally.unanswered.values().sum();
-                requests.lose(reason, tally.answered + unanswered);
+                let lost: u64 = tally.lost.values().sum();
+                requests.lose(reason, tally.kept + lost);
             }
         }
     }

@@ -177,6 +177,9 @@ pub trait Decoder: fmt::Debug + Send {
     /// `len` bytes of one side were lost; 0 where their number is unknown.
     fn gap(&mut self, from: Side, len: u64, at: Timestamp, out: &mut Vec<Exchange>);
 
+    /// One side said all that it had to say. The other may go on, and [`Decoder::close`] follows.
+    fn end(&mut self, _from: Side, _at: Timestamp, _out: &mut Vec<Exchange>) {}
+
     /// The connection is over, or capture is. `reason` is a name for the ledger: `fin`, `rst`,
     /// `idle`, `port reused`, `capture ended`.
     fn close(&mut self, reason: &'static str, at: Timestamp, out: &mut Vec<Exchange>);

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::Timestamp;
 
@@ -174,18 +174,31 @@ impl Pacing {
 }
 
 impl Exchange {
-    /// Last byte received minus first byte sent. `None` without a response.
+    /// Why a recording does not have the request together with its response: a name of the ledger.
+    pub fn lost(&self) -> Option<&Arc<str>> {
+        static UNANSWERED: LazyLock<Arc<str>> = LazyLock::new(|| "unanswered".into());
+        let lost = self.status == Status::Unanswered || self.is_request_lost();
+        (self.kind == Kind::Request && lost).then(|| self.reason.as_ref().unwrap_or(&UNANSWERED))
+    }
+
+    /// Only the response was seen.
+    fn is_request_lost(&self) -> bool {
+        self.notes.contains(Notes::REQUEST_GAP) && self.request.wire_len == 0
+    }
+
+    /// Last byte received minus first byte sent. `None` where the response or the request was not seen.
     pub fn service_ns(&self) -> Option<u64> {
-        Some(self.response.as_ref()?.last_byte_at.since(self.sent_at()))
+        Some(self.response.as_ref()?.last_byte_at.since(self.sent_at()?))
     }
 
-    /// First byte received minus first byte sent. `None` without a response.
+    /// First byte received minus first byte sent. `None` where the response or the request was not seen.
     pub fn first_byte_ns(&self) -> Option<u64> {
-        Some(self.response.as_ref()?.first_byte_at.since(self.sent_at()))
+        Some(self.response.as_ref()?.first_byte_at.since(self.sent_at()?))
     }
 
-    fn sent_at(&self) -> Timestamp {
-        self.pacing.map_or(self.started_at, |pacing| pacing.sent_at)
+    fn sent_at(&self) -> Option<Timestamp> {
+        let sent_at = self.pacing.map_or(self.started_at, |pacing| pacing.sent_at);
+        (!self.is_request_lost()).then_some(sent_at)
     }
 
     /// Last byte received minus *intended* send time. In a recording the same as

@@ -36,6 +36,9 @@ pub trait Delivery {
     /// `cut`: the packet was seen, but the capture kept too little of it.
     fn gap(&mut self, from: Side, len: u64, cut: bool, at: Timestamp);
 
+    /// It said all that it had to say, and all of it was delivered or given up. Told once.
+    fn end(&mut self, _from: Side, _at: Timestamp) {}
+
     /// Captured bytes that carried nothing new.
     fn again(&mut self, inserted: Inserted);
 
@@ -74,6 +77,8 @@ struct Direction {
     /// The other end has all before it.
     acked: i64,
     fin: Option<i64>,
+    /// The end was told.
+    over: bool,
     hole_since: Option<Timestamp>,
 }
 
@@ -278,6 +283,7 @@ impl Connection {
             }
         }
         self.settle(at, out);
+        self.tell_ends(at, out);
         if self.client.finished() && self.server.finished()
             || self.client.finished() && !self.server.seen
             || self.server.finished() && !self.client.seen
@@ -286,6 +292,15 @@ impl Connection {
             return State::Closed("fin");
         }
         State::Open
+    }
+
+    fn tell_ends(&mut self, at: Timestamp, out: &mut impl Delivery) {
+        for side in [Side::Client, Side::Server] {
+            let direction = self.directions(side).0;
+            if direction.finished() && !std::mem::replace(&mut direction.over, true) {
+                out.end(side, at);
+            }
+        }
     }
 
     /// Delivers what is due, and gives up what has been waited for long enough.
@@ -314,6 +329,7 @@ impl Connection {
                 break;
             }
         }
+        self.tell_ends(at, out);
         for direction in [&mut self.client, &mut self.server] {
             if let Some(assembler) = &mut direction.assembler {
                 assembler.clear();

@@ -35,11 +35,12 @@ use recording::{Exchange, Kind, Notes, Request, Status, Timestamp};
 use super::body::{Asked, Body};
 use super::head::{Fault, HeadBuffer};
 use super::reply::{Known, Reply};
-use super::seek::Seek;
-use crate::{Decoder, Limits, Opening, Side};
+use super::seek::{self, Seek};
+use crate::{Decoder, Limits, Opening, Probe, Side};
 
 const NOT_HTTP: &str = "not HTTP";
 const REQUEST_INCOMPLETE: &str = "request incomplete";
+const BEFORE_CAPTURE: &str = "request before capture";
 const PAIRING_LOST: &str = "pairing lost in a gap";
 
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub struct HttpDecoder {
     under_way: VecDeque<UnderWay>,
     /// Of the requests under way.
     request_bytes: usize,
+    /// Of the responses to those that are not whole yet.
+    response_bytes: usize,
     pairing: Pairing,
     /// The client was seen to ask before it was answered.
     pipelines: bool,
@@ -87,7 +90,11 @@ enum Client {
     },
     /// Of the newest request under way.
     Body(Body),
-    Held(Vec<u8>),
+    Held {
+        bytes: Vec<u8>,
+        /// When they began to come.
+        at: Timestamp,
+    },
     Seeking(Seek),
     Dead(Fault),
 }
@@ -107,6 +114,8 @@ struct UnderWay {
     asked: Asked,
     /// What the connection becomes when the server agrees.
     tunnel: Option<&'static str>,
+    /// It asks for a `100 Continue` before its body, of which nothing came yet.
+    expects: bool,
     /// Nothing of the request follows.
     whole: bool,
     answered: bool,
@@ -134,8 +143,9 @@ impl HttpDecoder {
             known: None,
             under_way: VecDeque::new(),
             request_bytes: 0,
+            response_bytes: 0,
             pairing: match mid_stream {
-                true => Pairing::Lost("request before capture"),
+                true => Pairing::Lost(BEFORE_CAPTURE),
                 false => Pairing::Sure,
             },
             pipelines: false,
@@ -164,8 +174,12 @@ impl HttpDecoder {
 
     fn give_oldest(&mut self, out: &mut Vec<Exchange>) {
         if let Some(oldest) = self.under_way.pop_front() {
-            self.request_bytes -= oldest.exchange.request.bytes.len();
-            self.give(oldest.exchange, out);
+            let exchange = oldest.exchange;
+            self.request_bytes -= exchange.request.bytes.len();
+            if let Some(response) = &exchange.response {
+                self.response_bytes -= response.body.len();
+            }
+            self.give(exchange, out);
         }
     }
 
@@ -196,9 +210,8 @@ impl Decoder for HttpDecoder {
         }
         match from {
             Side::Client => {
-                // A TLS record of a handshake, and a single one of HTTP/2's clients.
                 let begins = self.seq == 0 && self.under_way.is_empty();
-                if begins && bytes.starts_with(b"\x16\x03") {
+                if begins && is_tls(bytes, self.opening.mid_stream) {
                     self.rejected = Some("encrypted");
                 } else if begins && bytes.starts_with(b"PRI * HTTP/2") {
                     self.rejected = Some("HTTP/2");
@@ -228,11 +241,22 @@ impl Decoder for HttpDecoder {
         self.last_at = at;
     }
 
+    fn end(&mut self, from: Side, _at: Timestamp, out: &mut Vec<Exchange>) {
+        if from == Side::Server && self.opaque.is_none() && self.rejected.is_none() {
+            self.end_server(out);
+        }
+    }
+
     fn close(&mut self, reason: &'static str, at: Timestamp, out: &mut Vec<Exchange>) {
         if self.rejected.is_some() {
             return;
         }
         self.close_server(reason, out);
+        if let Client::Held { bytes, .. } = &self.client
+            && seek::probe(bytes) == Probe::Yes
+        {
+            self.release(Client::Between, out);
+        }
         if let Client::Head { buffer, at: began } = &mut self.client {
             let (head, began) = (std::mem::take(buffer), *began);
             self.push_cut(head.bytes(), began, at, out);
@@ -271,7 +295,7 @@ impl Decoder for HttpDecoder {
     fn held(&self) -> usize {
         let client = match &self.client {
             Client::Head { buffer, .. } => buffer.bytes().len(),
-            Client::Held(held) => held.len(),
+            Client::Held { bytes, .. } => bytes.len(),
             Client::Seeking(seek) => seek.held(),
             Client::Between | Client::Body(_) | Client::Dead(_) => 0,
         };
@@ -282,7 +306,8 @@ impl Decoder for HttpDecoder {
         };
         let known = self.known.as_ref().map_or(0, |known| known.held());
         let under_way = self.under_way.capacity() * size_of::<UnderWay>();
-        size_of::<HttpDecoder>() + client + server + known + under_way + self.request_bytes
+        let bodies = self.request_bytes + self.response_bytes;
+        size_of::<HttpDecoder>() + client + server + known + under_way + bodies
     }
 
     fn opaque(&self) -> Option<&'static str> {
@@ -299,10 +324,21 @@ impl UnderWay {
             exchange,
             asked,
             tunnel: None,
+            expects: false,
             whole: false,
             answered: false,
             doomed: None,
         }
+    }
+}
+
+/// Is it a TLS record: of a handshake, or, of a connection that was open before, of any type?
+fn is_tls(bytes: &[u8], mid_stream: bool) -> bool {
+    const HANDSHAKE: u8 = 22;
+    match bytes {
+        [HANDSHAKE, 3, ..] => true,
+        [20..=23, 3, 0..=4, high, ..] => mid_stream && *high <= 0x41,
+        _ => false,
     }
 }
 

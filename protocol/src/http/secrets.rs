@@ -5,12 +5,17 @@ use std::ops::Range;
 use memchr::memmem;
 
 /// Fields whose values are credentials. Cookies stay: replay maps sessions by them.
-const NAMES: [&[u8]; 5] = [
+const NAMES: [&[u8]; 10] = [
+    b"api-key",
     b"authorization",
+    b"private-token",
     b"proxy-authorization",
     b"x-access-token",
+    b"x-amz-security-token",
     b"x-api-key",
+    b"x-auth-key",
     b"x-auth-token",
+    b"x-vault-token",
 ];
 
 /// Blanks the credentials of a request's head, also where it can't be parsed. The length stays, and

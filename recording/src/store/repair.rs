@@ -15,7 +15,7 @@ use super::seal::seal;
 use super::sealed::{Sealed, SealedReader};
 use super::verify::left_over;
 use super::writer::write_manifest;
-use crate::{Kind, Status, Timestamp};
+use crate::{Kind, Timestamp};
 
 impl Recording {
     /// Seals open segments up to their last whole batch, removes what is left over, closes the files
@@ -136,18 +136,15 @@ impl Repair<'_> {
         let mut ledger = self.manifest.ledger.clone();
         let requests = ledger.account_mut("requests");
         requests.kept = 0;
-        let mut unanswered = BTreeMap::new();
+        let mut lost = BTreeMap::new();
         for row in recording.rows()?.flatten() {
-            match (row.kind, row.status, row.reason) {
-                (Kind::Open | Kind::Close | Kind::Prepare, ..) => {}
-                (Kind::Request, Status::Unanswered, reason) => {
-                    let reason = reason.as_deref().unwrap_or("unanswered").to_owned();
-                    *unanswered.entry(reason).or_default() += 1;
-                }
-                _ => requests.kept += 1,
+            match (row.kind, row.lost()) {
+                (Kind::Open | Kind::Close | Kind::Prepare, _) => {}
+                (_, Some(reason)) => *lost.entry(reason.to_string()).or_default() += 1,
+                (_, None) => requests.kept += 1,
             }
         }
-        requests.lost.append(&mut unanswered);
+        requests.lost.append(&mut lost);
         ledger.cut_off();
         if ledger != self.manifest.ledger {
             let rest = self.manifest.ledger_at.map_or(String::new(), |at| {

@@ -3,7 +3,8 @@
 use recording::{Exchange, Notes, Status, Timestamp};
 
 use super::{
-    Client, HttpDecoder, NOT_HTTP, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE, Server, UnderWay,
+    BEFORE_CAPTURE, Client, HttpDecoder, NOT_HTTP, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE,
+    Server, UnderWay,
 };
 use crate::Side;
 use crate::http::body::{Asked, Skip};
@@ -29,12 +30,12 @@ impl HttpDecoder {
             }
             Server::Reply(reply) => match reply.feed(bytes, at) {
                 Ok((used, Progress::Done)) => {
-                    self.end_response(at, out);
+                    self.end_response(out);
                     used
                 }
                 Ok((used, _)) => used,
                 Err(fault) => {
-                    self.bad_response(fault, at, out);
+                    self.bad_response(fault, out);
                     bytes.len()
                 }
             },
@@ -50,7 +51,7 @@ impl HttpDecoder {
                 }
                 Ok((used, _)) => used,
                 Err(fault) => {
-                    self.bad_response(fault, at, out);
+                    self.bad_response(fault, out);
                     bytes.len()
                 }
             },
@@ -106,7 +107,7 @@ impl HttpDecoder {
     }
 
     /// No response is known to be of a request under way.
-    pub(super) fn doom(&mut self, reason: &'static str, at: Timestamp, out: &mut Vec<Exchange>) {
+    pub(super) fn doom(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {
         for request in &mut self.under_way {
             request.doomed.get_or_insert(reason);
         }
@@ -116,11 +117,7 @@ impl HttpDecoder {
             self.server = Server::Stray(reply);
         }
         self.give_settled(out);
-        if let Client::Held(held) = &mut self.client {
-            let held = std::mem::take(held);
-            self.client = Client::Seeking(Seek::default());
-            self.client_bytes(&held, at, out);
-        }
+        self.release(Client::Seeking(Seek::default()), out);
     }
 
     fn take_reply(&mut self) -> Option<Reply> {
@@ -130,7 +127,7 @@ impl HttpDecoder {
         }
     }
 
-    fn end_response(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+    fn end_response(&mut self, out: &mut Vec<Exchange>) {
         let Some(reply) = self.take_reply() else {
             return;
         };
@@ -150,12 +147,8 @@ impl HttpDecoder {
         self.give_settled(out);
         if opened {
             self.leave(tunnel.unwrap_or("upgrade"), out);
-        } else if tunnel.is_some()
-            && let Client::Held(held) = &mut self.client
-        {
-            let held = std::mem::take(held);
-            self.client = Client::Between;
-            self.client_bytes(&held, at, out);
+        } else if tunnel.is_some() {
+            self.release(Client::Between, out);
         }
     }
 
@@ -178,6 +171,7 @@ impl HttpDecoder {
         }
         let (status, response, known) = reply.finish();
         self.known = known;
+        self.response_bytes += response.body.len();
         exchange.status = status;
         exchange.response = Some(response);
     }
@@ -223,17 +217,19 @@ impl HttpDecoder {
         self.known = known;
         let mut exchange = UnderWay::new(Asked::Other, response.first_byte_at).exchange;
         exchange.status = status;
-        exchange.notes.add(Notes::REQUEST_GAP);
         let reason = match self.pairing {
             Pairing::Lost(reason) => reason,
             Pairing::Sure | Pairing::Found { .. } => "response without request",
         };
+        if self.is_lost() && reason != BEFORE_CAPTURE {
+            exchange.notes.add(Notes::REQUEST_GAP);
+        }
         exchange.reason = Some(reason.into());
         exchange.response = Some(response);
         self.give(exchange, out);
     }
 
-    fn bad_response(&mut self, fault: Fault, at: Timestamp, out: &mut Vec<Exchange>) {
+    fn bad_response(&mut self, fault: Fault, out: &mut Vec<Exchange>) {
         let sure = self.pairing == Pairing::Sure;
         if sure && self.seq == 0 && fault == NO_STATUS_LINE {
             self.rejected = Some(NOT_HTTP);
@@ -243,12 +239,16 @@ impl HttpDecoder {
             && let Some(reply) = self.take_reply()
             && (sure || fault != NO_STATUS_LINE)
         {
-            self.cut_response(reply, Notes::VIOLATION, fault, out);
+            if reply.has_begun() {
+                self.cut_response(reply, Notes::VIOLATION, fault, out);
+            } else {
+                self.leave_oldest(fault, out);
+            }
         }
         if sure {
             return self.leave(fault, out);
         }
-        self.lose_responses(PAIRING_LOST, at, out);
+        self.lose_responses(PAIRING_LOST, out);
     }
 
     /// Gives up: nothing that follows is read.
@@ -270,7 +270,7 @@ impl HttpDecoder {
         let mut hit = PAIRING_LOST;
         match (&self.server, skip) {
             (_, Skip::Within) => return,
-            (Server::Reply(_), Skip::Beyond(_)) => self.end_response(at, out),
+            (Server::Reply(_), Skip::Beyond(_)) => self.end_response(out),
             (Server::Stray(_), _) => self.end_stray(out),
             (Server::Reply(_), Skip::Lost) => {
                 if let Some(reply) = self.take_reply() {
@@ -280,32 +280,40 @@ impl HttpDecoder {
             (Server::Between | Server::Seeking(_), _) => hit = RESPONSE_LOST,
         }
         if skip != Skip::Beyond(0) {
-            self.lose_responses(hit, at, out);
+            self.lose_responses(hit, out);
         }
     }
 
     /// Whole responses may be lost. `hit` is what became of the oldest request's.
-    fn lose_responses(&mut self, hit: &'static str, at: Timestamp, out: &mut Vec<Exchange>) {
+    fn lose_responses(&mut self, hit: &'static str, out: &mut Vec<Exchange>) {
         self.lose_pairing(PAIRING_LOST);
         if let Some(oldest) = self.under_way.front_mut() {
             oldest.doomed.get_or_insert(hit);
         }
         self.server = Server::Seeking(Seek::default());
-        self.doom(PAIRING_LOST, at, out);
+        self.doom(PAIRING_LOST, out);
+    }
+
+    /// The server is done: a response that only this ends is whole.
+    pub(super) fn end_server(&mut self, out: &mut Vec<Exchange>) {
+        if let Server::Reply(reply) = &mut self.server
+            && reply.close()
+        {
+            self.end_response(out);
+        }
     }
 
     pub(super) fn close_server(&mut self, reason: &'static str, out: &mut Vec<Exchange>) {
-        let in_order = reason == "fin";
-        match &mut self.server {
-            Server::Reply(reply) => {
-                let whole = in_order && reply.close();
+        if reason == "fin" {
+            self.end_server(out);
+        }
+        match &self.server {
+            Server::Reply(_) => {
                 let Some(reply) = self.take_reply() else {
                     return;
                 };
                 self.answer_oldest(reply);
-                if !whole {
-                    self.leave_oldest(reason, out);
-                }
+                self.leave_oldest(reason, out);
             }
             Server::Stray(reply) if reply.has_begun() => self.end_stray(out),
             _ => {}

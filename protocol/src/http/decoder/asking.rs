@@ -6,12 +6,12 @@ use std::time::Duration;
 use recording::{Exchange, Notes, Timestamp};
 
 use super::{Client, HttpDecoder, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE, Server, UnderWay};
-use crate::Side;
 use crate::http::body::{Asked, Body, Skip};
 use crate::http::head::{Fault, HeadBuffer, MAX_HEAD, RequestHead};
 use crate::http::secrets;
-use crate::http::seek::Seek;
+use crate::http::seek::{self, Seek};
 use crate::http::template;
+use crate::{Probe, Side};
 
 /// More requests without an answer are no conversation.
 const MAX_UNDER_WAY: usize = 1024;
@@ -27,9 +27,18 @@ const REQUEST_LOST: &str = "request lost in a gap";
 impl HttpDecoder {
     /// Takes some of the client's bytes and says how many.
     fn client_step(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) -> usize {
+        if self.is_refused(bytes) {
+            self.end_refused(out);
+        }
         match &mut self.client {
             Client::Dead(_) => bytes.len(),
-            Client::Held(held) => {
+            Client::Held {
+                bytes: held,
+                at: since,
+            } => {
+                if held.is_empty() {
+                    *since = at;
+                }
                 held.extend_from_slice(bytes);
                 if held.len() > MAX_HEAD {
                     self.leave("tunnel", out);
@@ -74,6 +83,9 @@ impl HttpDecoder {
                 let step = body.step(bytes);
                 let used = step.as_ref().map_or(bytes.len(), |step| step.used);
                 self.keep_request(bytes.get(..used).unwrap_or(bytes), at);
+                if let Some(newest) = self.under_way.back_mut() {
+                    newest.expects = false;
+                }
                 match step {
                     Ok(step) if step.done => self.end_request(out),
                     Ok(_) => {}
@@ -107,7 +119,7 @@ impl HttpDecoder {
         match self.pairing {
             Pairing::Found { waits: true } if early => {
                 self.lose_pairing(PAIRING_LOST);
-                self.doom(PAIRING_LOST, at, out);
+                self.doom(PAIRING_LOST, out);
             }
             Pairing::Lost(_) if !early => self.find_pairing(at, out),
             _ => {}
@@ -157,6 +169,7 @@ impl HttpDecoder {
         let asked = Asked::of(head.method());
         let mut under_way = UnderWay::new(asked, began);
         under_way.tunnel = tunnel(asked, &head);
+        under_way.expects = head.head.has_token("expect", "100-continue");
         let exchange = &mut under_way.exchange;
         exchange.request.statement = Some(template::statement(head.method(), head.target()));
         exchange.request.command = head.method().into();
@@ -242,16 +255,50 @@ impl HttpDecoder {
     }
 
     fn end_request(&mut self, out: &mut Vec<Exchange>) {
-        let waits = self
-            .under_way
-            .back()
-            .is_some_and(|newest| newest.tunnel.is_some() && newest.doomed.is_none());
+        let waits = self.under_way.back().is_some_and(|newest| {
+            newest.tunnel.is_some() && newest.doomed.is_none() && !newest.answered
+        });
         self.client = if waits {
-            Client::Held(Vec::new())
+            Client::Held {
+                bytes: Vec::new(),
+                at: Timestamp::default(),
+            }
         } else {
             Client::Between
         };
         self.request_is_whole(out);
+    }
+
+    /// Was the newest request answered instead of being told to continue, and is what comes now another
+    /// one? (RFC 9110, section 10.1.1: after a 417 the client asks again, without sending the body.)
+    fn is_refused(&self, bytes: &[u8]) -> bool {
+        let newest = self.under_way.back();
+        matches!(self.client, Client::Body(_))
+            && newest.is_some_and(|newest| newest.expects && newest.answered)
+            && seek::probe(bytes) == Probe::Yes
+    }
+
+    fn end_refused(&mut self, out: &mut Vec<Exchange>) {
+        if let Some(newest) = self.under_way.back_mut() {
+            newest.exchange.reason = Some(REQUEST_INCOMPLETE.into());
+            newest.exchange.notes.add(Notes::REQUEST_GAP);
+        }
+        self.client = Client::Between;
+        self.request_is_whole(out);
+    }
+
+    /// Reads what was held back for as long as the connection could have become a tunnel.
+    pub(super) fn release(&mut self, next: Client, out: &mut Vec<Exchange>) {
+        let Client::Held { bytes, at } = &mut self.client else {
+            return;
+        };
+        let (held, at) = (std::mem::take(bytes), *at);
+        self.client = next;
+        let before = self.under_way.len();
+        self.client_bytes(&held, at, out);
+        if let Some(first) = self.under_way.get_mut(before) {
+            first.exchange.request.pipelined = true;
+        }
     }
 
     fn request_is_whole(&mut self, out: &mut Vec<Exchange>) {
@@ -281,6 +328,11 @@ impl HttpDecoder {
     }
 
     pub(super) fn client_gap(&mut self, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
+        if let Client::Held { bytes, .. } = &self.client
+            && seek::probe(bytes) == Probe::Yes
+        {
+            self.release(Client::Between, out);
+        }
         let skip = match &mut self.client {
             Client::Dead(_) => return,
             Client::Body(body) => body.skip(len),
@@ -289,8 +341,8 @@ impl HttpDecoder {
                 self.push_cut(head.bytes(), began, at, out);
                 Skip::Lost
             }
-            Client::Between | Client::Held(_) | Client::Seeking(_) => {
-                return self.lose_requests(at, out);
+            Client::Between | Client::Held { .. } | Client::Seeking(_) => {
+                return self.lose_requests(out);
             }
         };
         if let Some(newest) = self.under_way.back_mut() {
@@ -310,7 +362,7 @@ impl HttpDecoder {
             Skip::Beyond(0) => self.end_request(out),
             Skip::Beyond(_) | Skip::Lost => {
                 self.request_is_whole(out);
-                self.lose_requests(at, out);
+                self.lose_requests(out);
             }
         }
     }
@@ -338,12 +390,12 @@ impl HttpDecoder {
 
     /// Whole requests may be lost. Those before them are still answered first, unless the response
     /// to the first one that was found after another gap was lost in that one.
-    fn lose_requests(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+    fn lose_requests(&mut self, out: &mut Vec<Exchange>) {
         self.heard = false;
         self.client = Client::Seeking(Seek::default());
         let unanswered = matches!(self.server, Server::Between);
         if unanswered && self.pairing == (Pairing::Found { waits: true }) {
-            self.doom(PAIRING_LOST, at, out);
+            self.doom(PAIRING_LOST, out);
         }
         self.lose_pairing(REQUEST_LOST);
     }

@@ -66,6 +66,17 @@ fn what_is_odd_but_certain_is_flagged_and_read_on() {
 }
 
 #[test]
+fn what_is_no_response_has_no_times() {
+    let (decoder, rows) = decode(&[client(GET), server(OK), client(GET), server("\r\n")]);
+    assert_eq!(
+        told(&rows),
+        ["GET ok 200 -", "GET unanswered - no status line"]
+    );
+    assert_eq!(rows.get(2).unwrap().response, None);
+    assert_eq!(decoder.opaque(), Some("no status line"));
+}
+
+#[test]
 fn a_bad_response_ends_the_session() {
     let bad = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab";
     let (decoder, rows) = decode(&[

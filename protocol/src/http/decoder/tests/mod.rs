@@ -31,10 +31,11 @@ fn opening(mid_stream: bool) -> Opening {
 enum Piece<'a> {
     Data(Side, &'a [u8]),
     Gap(Side, u64),
+    End(Side),
     /// Nanoseconds.
     Silence(i64),
 }
-use Piece::{Data, Gap, Silence};
+use Piece::{Data, End, Gap, Silence};
 
 fn client(text: &str) -> Piece<'_> {
     Data(Client, text.as_bytes())
@@ -56,6 +57,7 @@ fn decode_with(
         match piece {
             Data(side, bytes) => decoder.data(*side, bytes, at, &mut out),
             Gap(side, len) => decoder.gap(*side, *len, at, &mut out),
+            End(side) => decoder.end(*side, at, &mut out),
             Silence(ns) => at.0 += ns,
         }
         at.0 += 1;
@@ -219,6 +221,28 @@ fn a_tunnel_is_handed_over() {
 }
 
 #[test]
+fn what_follows_an_offer_to_upgrade_is_read_when_that_is_refused() {
+    let offer = "POST / HTTP/1.1\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\n";
+    let early = [
+        client(offer),
+        server(OK),
+        client("abc"),
+        client(GET),
+        server(OK),
+    ];
+    assert_eq!(told(&decode(&early).1), ["POST ok 200 -", "GET ok 200 -"]);
+    let offer = "GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n";
+    let pieces = [client(offer), client(GET), server(OK), server(OK)];
+    let (_, rows) = decode(&pieces);
+    assert_eq!(told(&rows), ["GET ok 200 -", "GET ok 200 -"]);
+    let behind = rows.get(2).unwrap();
+    assert!(behind.request.pipelined);
+    assert_eq!(behind.started_at, Timestamp(1));
+    let (_, rows) = decode(&[client(offer), client(GET)]);
+    assert_eq!(told(&rows), ["GET unanswered - fin"; 2]);
+}
+
+#[test]
 fn an_expected_continue_is_one_exchange() {
     let head = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     let pieces = [
@@ -240,6 +264,18 @@ fn an_expected_continue_is_one_exchange() {
         server(OK),
     ];
     assert_eq!(told(&decode(&early).1), ["POST ok 200 -", "GET ok 200 -"]);
+    // Asked again, without the question: RFC 9110, section 10.1.1.
+    let no = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    let again = "POST / HTTP/1.1\r\nAuthorization: Basic dTpw\r\nContent-Length: 3\r\n\r\nabc";
+    let refused = [client(head), server(no), client(again), server(OK)];
+    let (_, rows) = decode(&refused);
+    assert_eq!(
+        told(&rows),
+        ["POST error 417 request incomplete", "POST ok 200 -"]
+    );
+    assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
+    let sent = &rows.get(2).unwrap().request.bytes;
+    assert!(sent.ends_with(b"Basic ****\r\nContent-Length: 3\r\n\r\nabc"));
     let never = [client(head), server(OK)];
     let (_, rows) = decode(&never);
     assert_eq!(told(&rows), ["POST ok 200 request incomplete"]);
@@ -253,7 +289,16 @@ fn a_close_ends_only_what_it_may_end() {
     let reset = HttpDecoder::new(opening(false), Limits::default());
     let (_, rows) = decode_with(reset, &pieces, "rst");
     assert_eq!(told(&rows), ["GET unanswered 200 rst"]);
+    for (side, how) in [(Client, "GET unanswered 200 rst"), (Server, "GET ok 200 -")] {
+        let decoder = HttpDecoder::new(opening(false), Limits::default());
+        let ended = [client(GET), server(open_end), End(side)];
+        assert_eq!(told(&decode_with(decoder, &ended, "rst").1), [how]);
+    }
     let cut = OK.get(..OK.len() - 1).unwrap();
+    assert_eq!(
+        told(&decode(&[client(GET), server(cut), End(Server)]).1),
+        ["GET unanswered 200 fin"]
+    );
     assert_eq!(
         told(&decode(&[client(GET), server(cut)]).1),
         ["GET unanswered 200 fin"]
@@ -268,7 +313,7 @@ fn responses_that_nobody_asked_for_are_told() {
     let (_, rows) = decode(&[client(GET), server(&three), client(GET), server(OK)]);
     let stray = " ok 200 response without request";
     assert_eq!(told(&rows), ["GET ok 200 -", stray, stray, "GET ok 200 -"]);
-    assert!(rows.get(2).unwrap().notes.contains(Notes::REQUEST_GAP));
+    assert!(rows.get(2).unwrap().notes.is_empty(), "nothing is lost");
 }
 
 #[test]
@@ -287,6 +332,10 @@ fn other_protocols_are_rejected() {
         assert_eq!(decoder.rejected(), Some(name));
         assert_eq!(rows, []);
     }
+    let decoder = HttpDecoder::new(opening(true), Limits::default());
+    let sealed = client("\u{17}\u{3}\u{3}\0\u{20}");
+    let (decoder, _) = decode_with(decoder, &[server("..."), sealed], "fin");
+    assert_eq!(decoder.rejected(), Some("encrypted"));
     // What the server takes for HTTP is a bad request.
     let pieces = [client("\0\0 GET / HTTP/1.1\r\n\r\n"), server(OK)];
     assert_eq!(told(&decode(&pieces).1), [" ok 200 invalid start line"]);
@@ -345,11 +394,12 @@ proptest! {
         let limits = Limits { request: 100, body: 50 };
         let mut decoder = HttpDecoder::new(opening(mid_stream), limits);
         let mut out = Vec::new();
-        let mut at = Timestamp(0);
+        let mut at = Timestamp(1);
         for (how, cut, bytes) in &pieces {
             let side = if how & 1 == 0 { Client } else { Server };
             let bytes = bytes.get(..bytes.len().min(usize::from(*cut))).unwrap();
             match how % 8 {
+                5 if *cut == 0 => decoder.end(side, at, &mut out),
                 6 | 7 => decoder.gap(side, u64::from(*cut) % 60, at, &mut out),
                 _ => decoder.data(side, bytes, at, &mut out),
             }
@@ -371,6 +421,10 @@ proptest! {
             prop_assert_eq!(row.kind, kind);
             if row.status == Status::Unanswered {
                 prop_assert!(row.reason.is_some());
+            }
+            if let Some(response) = &row.response {
+                prop_assert!(response.first_byte_at.0 > 0, "{:?}", row);
+                prop_assert!(response.last_byte_at >= response.first_byte_at, "{:?}", row);
             }
         }
     }
