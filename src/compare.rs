@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use analyze::{Comparison, Gate, Outcome, report};
 use anyhow::{Context, Result, bail};
-use recording::{Ledger, Recording};
+use recording::Recording;
 use serde::Deserialize;
 
 use crate::manner::HTTP;
@@ -116,18 +116,9 @@ pub fn compare(
     let noise = noise.map(Recording::open).transpose()?;
     let options = analyze::Options {
         gate,
-        capture: captured(&new),
         terms: terms.options(&old)?,
     };
     Ok(analyze::compare(&old, &new, noise.as_ref(), &options)?)
-}
-
-/// What became of everything when it was captured, where the recording behind a run is at hand.
-fn captured(run: &Recording) -> Option<Ledger> {
-    let info = run.manifest().run.as_ref()?;
-    let recording = Recording::open(Path::new(&info.recording_path)).ok()?;
-    let manifest = recording.manifest();
-    (manifest.id == info.recording).then(|| manifest.ledger.clone())
 }
 
 pub fn exit(comparison: &Comparison) -> Exit {

@@ -86,11 +86,23 @@ pub fn run(args: Args) -> Result<Exit> {
     } else {
         print(&summary.text(&output))?;
     }
+    if let Some(why) = nothing_replayed(&manifest) {
+        eprintln!("rehearsal: {why}");
+        return Ok(Exit::Failed);
+    }
     Ok(if manifest.complete {
         Exit::Done
     } else {
         Exit::Failed
     })
+}
+
+/// Why not one request was answered, where none was.
+pub fn nothing_replayed(manifest: &Manifest) -> Option<String> {
+    let requests = manifest.ledger.account("requests")?;
+    let (reason, _) = requests.lost.iter().max_by_key(|(_, count)| **count)?;
+    let target = &manifest.run.as_ref()?.target;
+    (requests.kept == 0).then(|| format!("nothing was replayed against {target}: {reason}"))
 }
 
 /// Replays with a progress bar on standard error, where that is a terminal.

@@ -67,6 +67,9 @@ pub fn run(args: Args) -> Result<Exit> {
     let new = plan.replay.options(&plan.new.target)?;
     let recording = Recording::open(&plan.recording)?;
     plan.compare.options(&recording)?;
+    for options in [&old, &new] {
+        ::replay::check(&recording, options)?;
+    }
     fs::create_dir(&plan.output).with_context(|| {
         format!(
             "failed to make the output folder {}: name one that does not exist yet",
@@ -122,6 +125,9 @@ impl Rehearsal {
                 "the replay was cut short: {} has what was done until then",
                 output.display()
             );
+        }
+        if let Some(why) = replay::nothing_replayed(&manifest) {
+            bail!(why);
         }
         Ok(())
     }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use protocol::{Mender, Protocol, Terms};
-use recording::{ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp};
+use recording::{
+    Captured, ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use self::pair::{Pair, not_comparable, pair};
@@ -23,8 +25,6 @@ use crate::verdict::{self, Verdict};
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub gate: Gate,
-    /// The ledger of the recording behind the runs, where it is at hand: what capture lost.
-    pub capture: Option<Ledger>,
     /// The protocol's own options; see [`Terms::options`].
     pub terms: Vec<(Arc<str>, Arc<str>)>,
 }
@@ -48,6 +48,9 @@ pub struct About {
     pub ledger: Ledger,
     pub left_out: Vec<String>,
     pub notes: Vec<String>,
+    /// How the recording behind a run was captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Captured>,
 }
 
 /// How two runs, or a recording and a run, compare.
@@ -129,7 +132,7 @@ impl Counts {
 
     /// The share of requests that were compared, or that NEW failed to answer.
     pub fn coverage(&self) -> f64 {
-        let covered = self.compared + self.missing + self.consequences.values().sum::<u64>();
+        let covered = self.compared + self.missing;
         covered as f64 / (self.total() as f64).max(1.0)
     }
 }
@@ -199,6 +202,7 @@ impl About {
             about.began = run.started_at.to_string();
             about.ended = Some(run.finished_at.to_string());
             about.notes.clone_from(&run.notes);
+            about.captured.clone_from(&run.captured);
         }
         about
     }
@@ -449,7 +453,7 @@ impl Comparer {
             noise: grouped.noise,
             latency,
         };
-        comparison.trust = trust::issues(&comparison, options.capture.as_ref());
+        comparison.trust = trust::issues(&comparison);
         comparison.verdict = verdict::decide(&options.gate, &comparison, &read);
         comparison
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use recording::Ledger;
+use recording::{Account, Captured, remedy};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, Side};
@@ -55,7 +55,7 @@ impl Issues {
 }
 
 /// The heaviest first.
-pub(crate) fn issues(comparison: &Comparison, capture: Option<&Ledger>) -> Vec<Issue> {
+pub(crate) fn issues(comparison: &Comparison) -> Vec<Issue> {
     let mut issues = Issues(Vec::new());
     same_recording(comparison, &mut issues);
     let sides = [
@@ -69,10 +69,7 @@ pub(crate) fn issues(comparison: &Comparison, capture: Option<&Ledger>) -> Vec<I
         }
     }
     coverage(comparison, &mut issues);
-    let own = (!comparison.old.about.is_run).then_some(&comparison.old.about.ledger);
-    if let Some(ledger) = capture.or(own) {
-        capture_loss(ledger, &mut issues);
-    }
+    capture(comparison, &mut issues);
     lateness(comparison, &mut issues);
     if !comparison.old.about.is_run {
         issues.add(
@@ -178,6 +175,9 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
         );
     } else if requests.coverage() < COVERAGE {
         let mut reasons = requests.not_comparable.clone();
+        for (reason, count) in &requests.consequences {
+            *reasons.entry(reason.clone()).or_default() += count;
+        }
         for (reason, count) in [
             ("only in OLD", requests.only_old),
             ("only in NEW", requests.only_new),
@@ -225,45 +225,95 @@ fn most(reasons: &BTreeMap<String, u64>) -> String {
     first.join(", ")
 }
 
-/// What capture meant to keep and lost, not what it left out on purpose.
-fn capture_loss(ledger: &Ledger, issues: &mut Issues) {
-    const WORDS: [&str; 10] = [
-        "drop",
-        "gap",
-        "full",
-        "limit",
-        "undecodable",
-        "not written",
-        "incomplete",
-        "damaged",
-        "truncated",
-        "no response",
-    ];
-    for (account, entry) in ledger.accounts() {
-        let lost: BTreeMap<String, u64> = entry
-            .lost
-            .iter()
-            .filter(|(reason, _)| WORDS.iter().any(|word| reason.contains(word)))
-            .map(|(reason, count)| (reason.clone(), *count))
-            .collect();
-        let sum: u64 = lost.values().sum();
-        if sum == 0 {
-            continue;
-        }
-        let share = sum as f64 / entry.seen.max(1) as f64;
-        let weight = if share > CAPTURE_LOSS {
-            Weight::NoPass
-        } else {
-            Weight::Caution
-        };
-        let reason = format!(
-            "capture lost {:.2} % of the {account} ({})",
-            share * 100.0,
-            most(&lost)
+/// What a capture counts as not kept, and did not lose: what it was not to record, what carries nothing
+/// new, what follows an upgrade and is no HTTP any more, and how production ended what was not answered.
+/// All else is loss.
+const NO_LOSS: [&str; 26] = [
+    "CONNECT",
+    "HTTP/2",
+    "WebSocket",
+    "after close",
+    "capture ended",
+    "fin",
+    "idle",
+    "keep-alive",
+    "no data",
+    "not IP",
+    "not TCP",
+    "other database",
+    "other port",
+    "other user",
+    "overlap",
+    "own probe",
+    "payload of a reset",
+    "port reused",
+    "request before capture",
+    "retransmission",
+    "rst",
+    "sampled out",
+    "terminate",
+    "tunnel",
+    "under way",
+    "upgrade",
+];
+
+/// How the recording was captured: what it does not have can't be compared.
+fn capture(comparison: &Comparison, issues: &mut Issues) {
+    let (old, new) = (&comparison.old.about, &comparison.new.about);
+    let own = (!old.is_run).then(|| Captured {
+        complete: old.complete,
+        ledger: old.ledger.clone(),
+    });
+    let Some(captured) = own.as_ref().or(new.captured.as_ref()) else {
+        issues.add(
+            Weight::Caution,
+            Concerns::Everything,
+            "the runs do not tell what the capture lost".to_owned(),
+            "replay again with this version",
         );
-        let remedy = "record again with a larger capture buffer or on a less busy machine";
-        issues.add(weight, Concerns::Everything, reason, remedy);
+        return;
+    };
+    // Of a recording that is compared itself it is told already.
+    if own.is_none() && !captured.complete {
+        issues.add(
+            Weight::Caution,
+            Concerns::Everything,
+            "the capture was cut off, or the replay began before its end".to_owned(),
+            "see with rehearsal inspect what the recording holds",
+        );
     }
+    for (name, account) in captured.ledger.accounts() {
+        capture_loss(name, account, issues);
+    }
+}
+
+fn capture_loss(name: &str, account: &Account, issues: &mut Issues) {
+    let lost: BTreeMap<String, u64> = account
+        .lost
+        .iter()
+        .filter(|(reason, count)| **count > 0 && !NO_LOSS.contains(&reason.as_str()))
+        .map(|(reason, count)| (reason.clone(), *count))
+        .collect();
+    let sum: u64 = lost.values().sum();
+    if sum == 0 {
+        return;
+    }
+    let share = sum as f64 / account.seen.max(1) as f64;
+    let weight = if share > CAPTURE_LOSS {
+        Weight::NoPass
+    } else {
+        Weight::Caution
+    };
+    let reason = format!(
+        "capture lost {:.2} % of the {name} ({})",
+        share * 100.0,
+        most(&lost)
+    );
+    let mut remedies = lost.keys().filter_map(|reason| remedy(reason));
+    let remedy = remedies
+        .next()
+        .unwrap_or("record again with a larger capture buffer or on a less busy machine");
+    issues.add(weight, Concerns::Everything, reason, remedy);
 }
 
 /// Lateness is the harness's own: it must be neither large, nor able to explain what differs.

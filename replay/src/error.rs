@@ -7,7 +7,7 @@ use crate::tls::TlsError;
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error(
-        "the target {target} is {endpoint}, which this recording was captured from, and a replay writes: if that is what you want, add --allow-captured-target {endpoint}"
+        "the target {target} is {endpoint}, which this recording was captured from, and a replay writes: if that is what you want, tell rehearsal replay --allow-captured-target {endpoint}"
     )]
     CapturedTarget {
         target: String,

@@ -33,7 +33,7 @@ pub use error::ReplayError;
 pub use options::Options;
 pub use password::Environment;
 pub use progress::{Progress, Snapshot};
-pub use run::{plan, run};
+pub use run::{check, plan, run};
 pub use schedule::{Pace, Plan, Schedule};
 pub use target::{Target, TargetError};
 pub use tls::{TlsError, TlsMode};

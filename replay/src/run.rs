@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub fn run(
     stop: &Arc<AtomicBool>,
 ) -> Result<Manifest, ReplayError> {
     check(recording, options)?;
+    reach(options)?;
     let source = recording.manifest();
     let mut manifest = Manifest::new(ContentKind::Run, Clock::start().now());
     manifest.protocols = source.protocols.clone();
@@ -54,6 +56,7 @@ pub fn run(
         finished_at: manifest.created_at,
         histograms: Default::default(),
         notes: Vec::new(),
+        captured: Some(source.captured()),
     };
     manifest.run = Some(info.clone());
     let mut writer = Writer::create(out, manifest, engine::writing(options))?;
@@ -110,29 +113,43 @@ pub fn plan(
     }))
 }
 
-fn check(recording: &Recording, options: &Options) -> Result<(), ReplayError> {
+/// May the recording be replayed so? Asks nothing of the target, and writes nothing.
+pub fn check(recording: &Recording, options: &Options) -> Result<(), ReplayError> {
     options.pace.check()?;
     let target = &options.target;
     let addresses = target.addresses()?;
     let allowed = options.allow_captured_target.as_deref();
-    let servers = &recording.manifest().servers;
-    if let Some(endpoint) = target::captured_endpoint(target, &addresses, servers, allowed) {
+    let servers = servers(recording)?;
+    if let Some(endpoint) = target::captured_endpoint(target, &addresses, &servers, allowed) {
         return Err(ReplayError::CapturedTarget {
             target: target.to_string(),
             endpoint,
         });
     }
-    reach(options, &addresses)
+    Ok(())
+}
+
+/// Where the recording was captured. The manifest of a capture that was killed, or that goes on, is older
+/// than the rows.
+fn servers(recording: &Recording) -> Result<Vec<SocketAddr>, StoreError> {
+    let manifest = recording.manifest();
+    let mut servers: BTreeSet<SocketAddr> = manifest.servers.iter().copied().collect();
+    if !manifest.complete {
+        for row in recording.rows()?.to_ask(|_| 0) {
+            servers.extend(row?.info.map(|info| info.server));
+        }
+    }
+    Ok(servers.into_iter().collect())
 }
 
 /// Better one error now than one for each session.
-fn reach(options: &Options, addresses: &[SocketAddr]) -> Result<(), ReplayError> {
+fn reach(options: &Options) -> Result<(), ReplayError> {
     let patience = options
         .target
         .connect_timeout
         .unwrap_or(options.connect_timeout);
     let mut last = std::io::ErrorKind::AddrNotAvailable.into();
-    for address in addresses {
+    for address in &options.target.addresses()? {
         match TcpStream::connect_timeout(address, patience) {
             Ok(_) => return Ok(()),
             Err(error) => last = error,

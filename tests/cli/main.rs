@@ -10,6 +10,7 @@ mod midstream;
 mod packets;
 mod printed;
 mod privileges;
+mod refused;
 mod rehearsed;
 mod servers;
 mod sources;

@@ -10,6 +10,10 @@ pub(crate) fn run(id: &str) -> About {
         id: id.to_owned(),
         recording: "monday".to_owned(),
         complete: true,
+        captured: Some(Captured {
+            complete: true,
+            ledger: Ledger::default(),
+        }),
         ..About::default()
     }
 }
@@ -144,6 +148,81 @@ fn skipping_without_a_cause_is_never_a_pass() {
     let new = change(&old, 4, |row| row.lost(Status::Skipped, "session lost"));
     let comparison = compare(&old, &new, None, ANSWERS);
     assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
+}
+
+#[test]
+fn what_was_not_sent_carries_no_pass_whatever_is_gated() {
+    let old = day(60);
+    let mut new = change(&old, 4, |row| row.failed("42883"));
+    for row in &mut new[10..100] {
+        *row = row.clone().lost(Status::Skipped, "session lost");
+    }
+    for (gate, outcome) in [
+        ("fingerprint.p99 > 3x + 5ms", Outcome::Inconclusive),
+        (ANSWERS, Outcome::Fail),
+    ] {
+        let comparison = compare(&old, &new, Some(&old), gate);
+        assert_eq!(comparison.verdict.outcome, outcome, "{gate}");
+    }
+}
+
+#[test]
+fn what_a_capture_lost_is_told_and_what_it_left_out_is_not() {
+    let day = day(4);
+    let weight = |account: &str, reason: &str, lost: u64| {
+        let mut about = run("new");
+        let captured = about.captured.as_mut().expect("of the capture");
+        let account = captured.ledger.account_mut(account);
+        account.seen = 1_000;
+        account.kept = 1_000 - lost;
+        account.lose(reason, lost);
+        let sides = [(run("old"), &day[..]), (about, &day[..])];
+        let comparison = compare_rows(sides, Some((run("again"), &day)), ANSWERS);
+        comparison.trust.first().map(|issue| issue.weight)
+    };
+    for (account, reason) in [
+        ("packets", "kernel drop"),
+        ("requests", "over --max-disk"),
+        ("sessions", "encrypted (TLS)"),
+        ("stream", "snap length"),
+        ("requests", "of a version to come"),
+    ] {
+        assert_eq!(weight(account, reason, 500), Some(crate::Weight::NoPass));
+        assert_eq!(weight(account, reason, 5), Some(crate::Weight::Caution));
+        assert_eq!(weight(account, reason, 0), None);
+    }
+    for (account, reason) in [
+        ("sessions", "sampled out"),
+        ("requests", "rst"),
+        ("bytes", "retransmission"),
+        ("stream", "WebSocket"),
+    ] {
+        assert_eq!(weight(account, reason, 500), None, "{reason}");
+    }
+}
+
+#[test]
+fn a_capture_that_was_cut_off_is_told() {
+    let day = day(4);
+    for (captured, told) in [
+        (None, "the runs do not tell what the capture lost"),
+        (
+            Some(Captured {
+                complete: false,
+                ledger: Ledger::default(),
+            }),
+            "the capture was cut off, or the replay began before its end",
+        ),
+    ] {
+        let new = About {
+            captured,
+            ..run("new")
+        };
+        let sides = [(run("old"), &day[..]), (new, &day[..])];
+        let comparison = compare_rows(sides, Some((run("again"), &day)), ANSWERS);
+        let reasons: Vec<&str> = comparison.trust.iter().map(|it| &*it.reason).collect();
+        assert_eq!(reasons, [told]);
+    }
 }
 
 #[test]

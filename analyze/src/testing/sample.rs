@@ -1,6 +1,6 @@
 //! Comparisons with something in every section.
 
-use recording::{Exchange, Notes, Status};
+use recording::{Captured, Exchange, Ledger, Notes, Status};
 
 use super::{Change, close, open, request};
 use crate::compare::tests::compare_rows;
@@ -27,6 +27,10 @@ fn about(id: &str, port: u16) -> About {
         began: "2026-03-02T09:00:00.000Z".to_owned(),
         ended: Some("2026-03-02T09:02:00.000Z".to_owned()),
         complete: true,
+        captured: Some(Captured {
+            complete: true,
+            ledger: Ledger::default(),
+        }),
         ..About::default()
     }
 }

@@ -86,9 +86,27 @@ pub struct RunInfo {
     /// What a reader of the run should be told.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Absent in runs of an early version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Captured>,
+}
+
+/// What became of everything when the recording was captured, as its manifest said when it was replayed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    pub complete: bool,
+    pub ledger: Ledger,
 }
 
 impl Manifest {
+    /// For the runs of this recording.
+    pub fn captured(&self) -> Captured {
+        Captured {
+            complete: self.complete,
+            ledger: self.ledger.clone(),
+        }
+    }
+
     /// A manifest with an `id` of its own and nothing recorded yet.
     pub fn new(kind: ContentKind, created_at: Timestamp) -> Manifest {
         Manifest {

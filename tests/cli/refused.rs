@@ -1,0 +1,101 @@
+//! What is refused before anything is sent or restored, and what comes to nothing.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::{record, rehearsal, run};
+use crate::packets::Talk;
+
+const CAPTURED: &str = "postgresql://10.0.0.1:5432";
+
+fn recording(parent: &Path) -> PathBuf {
+    let pcap = parent.join("monday.pcap");
+    let mut talk = Talk::start(File::create(&pcap).unwrap()).unwrap();
+    for number in 0..3 {
+        talk.ask(&format!("SELECT {number}")).unwrap();
+    }
+    let recording = parent.join("monday.rec");
+    record(&pcap, &[5432], &recording);
+    recording
+}
+
+fn told(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// As a capture leaves it that was killed before its manifest told the server.
+fn kill_early(recording: &Path) {
+    let path = recording.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(manifest["servers"], json!(["10.0.0.1:5432"]));
+    manifest["servers"] = json!([]);
+    manifest["complete"] = json!(false);
+    fs::write(&path, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn a_captured_server_is_refused_whatever_the_manifest_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recording(dir.path());
+    let refused = |what: &str| {
+        let mut replay = rehearsal();
+        replay.arg("replay").arg(&recording);
+        replay.args(["--target", CAPTURED, "-o"]);
+        let output = run(replay.arg(dir.path().join("run")), 1);
+        let told = told(&output);
+        assert!(
+            told.contains("--allow-captured-target 10.0.0.1:5432"),
+            "{what}: {told}"
+        );
+    };
+    refused("whole");
+    kill_early(&recording);
+    refused("killed");
+    fs::remove_file(recording.join("manifest.json")).unwrap();
+    refused("without a manifest");
+    run(rehearsal().args(["verify", "--repair"]).arg(&recording), 0);
+    refused("repaired");
+}
+
+#[test]
+fn nothing_is_restored_for_a_plan_that_will_be_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    recording(dir.path());
+    let plan = dir.path().join("plan.toml");
+    for (new, replay, why) in [
+        (CAPTURED, "", "--allow-captured-target"),
+        ("postgresql://10.0.0.2", "speed = -2.0", "pace"),
+    ] {
+        let text = format!(
+            "recording = \"monday.rec\"\noutput = \"runs\"\n\
+             [old]\ntarget = \"postgresql://10.0.0.2\"\nrestore = \"touch restored\"\n\
+             [new]\ntarget = \"{new}\"\n[replay]\n{replay}\n"
+        );
+        fs::write(&plan, text).unwrap();
+        let output = rehearsal().arg("run").arg(&plan).output().unwrap();
+        assert!(!output.status.success());
+        assert!(told(&output).contains(why), "{}", told(&output));
+        assert!(!dir.path().join("restored").exists());
+        assert!(!dir.path().join("runs").exists());
+    }
+}
+
+#[test]
+fn a_replay_of_which_nothing_was_answered_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recording(dir.path());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("postgresql://{}", server.local_addr().unwrap());
+    // Hangs up on everyone; ends with the process.
+    thread::spawn(move || server.incoming().for_each(drop));
+    let mut replay = rehearsal();
+    replay.arg("replay").arg(&recording).args(["--asap"]);
+    replay.args(["--target", &target, "-o"]);
+    let output = run(replay.arg(dir.path().join("run")), 1);
+    let told = told(&output);
+    assert!(told.contains("nothing was replayed"), "{told}");
+}
