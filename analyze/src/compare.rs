@@ -3,7 +3,7 @@ mod pair;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use protocol::{Mender, Protocol, Terms};
+use protocol::{Difference, Mender, Protocol, Terms};
 use recording::{
     Captured, ContentKind, Exchange, Kind, Ledger, Notes, Recording, Status, Timestamp,
 };
@@ -133,7 +133,13 @@ impl Counts {
     /// The share of requests that were compared, or that NEW failed to answer.
     pub fn coverage(&self) -> f64 {
         let covered = self.compared + self.missing;
-        covered as f64 / (self.total() as f64).max(1.0)
+        covered as f64 / ((self.total() - self.filtered()) as f64).max(1.0)
+    }
+
+    /// Requests that both replays were told to leave out.
+    pub fn filtered(&self) -> u64 {
+        let count = self.not_comparable.get(NEITHER_SENT);
+        count.copied().unwrap_or_default()
     }
 }
 
@@ -207,6 +213,9 @@ impl About {
         about
     }
 }
+
+const NEITHER_SENT: &str = "neither answered: filtered";
+const OVER_CAP_AND_NOISY: &str = "over the cap, and not the same from run to run";
 
 /// Statements whose requests are counted apart; of the rarer ones only the differences are.
 const SUBJECTS: usize = 20_000;
@@ -359,6 +368,11 @@ impl Comparer {
                 return Ok(());
             }
         };
+        let over_cap = |one: &Difference| one.place == Difference::OVER_CAP;
+        if fresh.iter().all(over_cap) && !fresh.is_empty() && noisy.iter().any(over_cap) {
+            count(&mut counts.not_comparable, OVER_CAP_AND_NOISY, 1);
+            return Ok(());
+        }
         if !both {
             counts.missing += 1;
         }

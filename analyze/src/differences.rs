@@ -263,6 +263,7 @@ impl Gathered {
             return;
         }
         let may_show = self.examples < EXAMPLES_READ;
+        let shown = may_show.then(|| example(kind, differing, &left));
         let set = self.set(left);
         let at = differing.old.started_at.to_string();
         if set.count == 0 {
@@ -270,8 +271,10 @@ impl Gathered {
         }
         set.count += 1;
         set.last_at = at;
-        if set.examples.len() < EXAMPLES && may_show {
-            set.examples.push(example(kind, differing));
+        if let Some(shown) = shown
+            && set.examples.len() < EXAMPLES
+        {
+            set.examples.push(shown);
             self.examples += 1;
         }
     }
@@ -374,9 +377,13 @@ fn by_kind(differences: &[Difference]) -> BTreeMap<DifferenceKind, BTreeSet<Stri
     let mut kinds: BTreeMap<DifferenceKind, BTreeSet<String>> = BTreeMap::new();
     for difference in differences {
         let places = kinds.entry(difference.kind).or_default();
-        places.insert(cap(&column(&difference.place), CELL));
+        places.insert(place(difference));
     }
     kinds
+}
+
+fn place(difference: &Difference) -> String {
+    cap(&column(&difference.place), CELL)
 }
 
 /// The place without rows and numbers of what is more, since these vary by nature: `column total`
@@ -384,7 +391,7 @@ fn by_kind(differences: &[Difference]) -> BTreeMap<DifferenceKind, BTreeSet<Stri
 fn column(place: &str) -> String {
     let parts: Vec<&str> = place
         .split(", ")
-        .filter(|part| !part.starts_with("row "))
+        .filter(|part| !part.starts_with("row ") && !part.starts_with("and "))
         .map(|part| {
             part.trim_start_matches(|c: char| c.is_ascii_digit())
                 .trim_start()
@@ -401,7 +408,8 @@ fn cell(difference: &Difference) -> Cell {
     }
 }
 
-fn example(kind: DifferenceKind, differing: &Differing<'_>) -> Example {
+/// What differs in `left` comes first: the rest is noise.
+fn example(kind: DifferenceKind, differing: &Differing<'_>, left: &BTreeSet<String>) -> Example {
     let old = differing.old;
     let shown = differing
         .protocol
@@ -419,7 +427,9 @@ fn example(kind: DifferenceKind, differing: &Differing<'_>) -> Example {
         parameters.push(format!("and {more} more"));
     }
     let of_kind = differing.fresh.iter().filter(|one| one.kind == kind);
-    let total = of_kind.clone().count();
+    let (first, rest): (Vec<_>, Vec<_>) = of_kind.partition(|one| left.contains(&place(one)));
+    let total = first.len() + rest.len();
+    let told = first.into_iter().chain(rest);
     Example {
         session: old.session,
         seq: old.seq,
@@ -429,7 +439,7 @@ fn example(kind: DifferenceKind, differing: &Differing<'_>) -> Example {
             STATEMENT,
         ),
         parameters,
-        differences: of_kind.take(DIFFERENCES).map(cell).collect(),
+        differences: told.take(DIFFERENCES).map(cell).collect(),
         more_differences: total.saturating_sub(DIFFERENCES) as u64,
         old: shown_answer(Some(old), differing.protocol),
         new: shown_answer(differing.new, differing.protocol),
@@ -492,7 +502,7 @@ mod tests {
             column("result 2, row 3, column total"),
             "result 2, column total"
         );
-        assert_eq!(column("12 more values"), "more values");
+        assert_eq!(column("row 5, column n, and 12 more values"), "column n");
         assert_eq!(column("row 3"), "");
         assert_eq!(column("tag"), "tag");
     }

@@ -29,7 +29,7 @@ Conditions, with `or` or commas between; the comparison fails when one of them h
 Metrics that count requests; LIMIT is a number, or a share of the compared requests: `0.1%`
   differences         that are not noise, of all kinds
   new-errors  vanished-errors  different-errors  row-counts  affected-rows  column-names
-  column-types  values  order  warnings  missing
+  column-types  values  order  warnings  missing  statuses  headers
                       differences of one kind
   errors              of the new side, also those the old side had; LIMIT may be `1.5x` the old
 
@@ -44,7 +44,8 @@ or one of the latter with a time on top: `1.3x + 5ms` is 1.3 times the old plus 
 
   inconclusive        makes an inconclusive comparison a failed one
 
-A metric of which there are too few samples is never a pass: the verdict is then inconclusive.";
+A metric of which there are too few samples, or that is above its limit by what may be chance, is never
+a pass: the verdict is then inconclusive.";
 
     /// As it was written.
     pub fn text(&self) -> &str {

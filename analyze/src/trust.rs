@@ -186,17 +186,29 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
                 reasons.insert(reason.to_owned(), count);
             }
         }
+        let remedy = if reasons
+            .keys()
+            .any(|reason| reason.ends_with("writes not allowed"))
+        {
+            "replay with --allow-writes, or choose with --method and --path what is to be compared"
+        } else {
+            "see the reasons in the ledger; record from the beginning of the sessions if they were met mid-stream"
+        };
         let reason = format!(
             "only {:.1} % of the requests could be compared ({})",
             // Rounded down: 98.99 % must not read as the 99 % that would do.
             (requests.coverage() * 1_000.0).floor() / 10.0,
             most(&reasons)
         );
+        issues.add(Weight::NoPass, Concerns::Everything, reason, remedy);
+    }
+    if requests.filtered() > 0 {
+        let left_out = plural(requests.filtered(), "request");
         issues.add(
-            Weight::NoPass,
+            Weight::Caution,
             Concerns::Everything,
-            reason,
-            "see the reasons in the ledger; record from the beginning of the sessions if they were met mid-stream",
+            format!("the replays were told to leave out {left_out}"),
+            "nothing, if the filters were meant so",
         );
     }
     let consequences: u64 = requests.consequences.values().sum();

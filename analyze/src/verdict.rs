@@ -203,9 +203,15 @@ fn overall(condition: &Condition, scope: Scope, stat: Stat, trio: &Trio) -> (Sta
                 duration(old as u64)
             ),
         ),
-        Judged::Above { .. } | Judged::Within => {
-            (State::DoesNotHold, format!("{name} is within its limit"))
-        }
+        Judged::Above { old, new, .. } => (
+            State::CannotTell,
+            format!(
+                "{name} is {}, was {}, which may be chance: record longer",
+                duration(new as u64),
+                duration(old as u64)
+            ),
+        ),
+        Judged::Within => (State::DoesNotHold, format!("{name} is within its limit")),
     }
 }
 

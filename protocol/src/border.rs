@@ -431,6 +431,11 @@ pub struct Difference {
     pub observed: String,
 }
 
+impl Difference {
+    /// The place of a difference of which nothing more is known: the answers were not kept whole.
+    pub const OVER_CAP: &str = "digest; the answer was over the cap";
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DifferenceKind {
     NewError,

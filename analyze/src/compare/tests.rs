@@ -167,6 +167,57 @@ fn what_was_not_sent_carries_no_pass_whatever_is_gated() {
 }
 
 #[test]
+fn what_is_over_the_cap_and_never_the_same_cannot_be_compared() {
+    let answers = |text: &str| {
+        let day = day(4);
+        change(&day, 3, |row| row.answered(&format!("over the cap {text}")))
+    };
+    let (old, again, new) = (answers("1"), answers("2"), answers("3"));
+    let comparison = compare(&old, &new, Some(&again), ANSWERS);
+    assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
+    let reason = "over the cap, and not the same from run to run";
+    assert_eq!(comparison.requests.not_comparable.get(reason), Some(&1));
+    let comparison = compare(&old, &new, Some(&old), ANSWERS);
+    assert_eq!(comparison.verdict.outcome, Outcome::Fail);
+}
+
+#[test]
+fn one_slow_request_among_few_is_neither_a_pass_nor_a_failure() {
+    let old = day(20);
+    let new = change(&old, 5, |row| row.after_us(500_000));
+    for (gate, outcome) in [
+        ("p99 > 1.3x", Outcome::Inconclusive),
+        ("max > 100ms", Outcome::Fail),
+        ("p99 > 2s", Outcome::Pass),
+    ] {
+        let comparison = compare(&old, &new, Some(&old), gate);
+        assert_eq!(
+            comparison.verdict.outcome, outcome,
+            "{gate} {:?}",
+            comparison.verdict
+        );
+    }
+}
+
+#[test]
+fn what_both_replays_were_told_to_leave_out_is_no_loss() {
+    let mut old = day(40);
+    for row in &mut old[40..80] {
+        *row = row.clone().lost(Status::Skipped, "filtered");
+    }
+    let comparison = compare(&old, &old, Some(&old), ANSWERS);
+    assert_eq!(comparison.verdict.outcome, Outcome::Pass);
+    let reasons: Vec<&str> = comparison.trust.iter().map(|it| &*it.reason).collect();
+    assert_eq!(reasons, ["the replays were told to leave out 40 requests"]);
+    for row in &mut old[40..80] {
+        *row = row.clone().lost(Status::Skipped, "writes not allowed");
+    }
+    let comparison = compare(&old, &old, Some(&old), ANSWERS);
+    assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
+    assert!(comparison.trust[0].remedy.contains("--allow-writes"));
+}
+
+#[test]
 fn what_a_capture_lost_is_told_and_what_it_left_out_is_not() {
     let day = day(4);
     let weight = |account: &str, reason: &str, lost: u64| {

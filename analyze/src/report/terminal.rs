@@ -35,6 +35,7 @@ fn write_all(out: &mut String, c: &Comparison) -> Result {
 
 pub(super) fn headline(c: &Comparison) -> &'static str {
     match c.verdict.outcome {
+        Outcome::Pass if c.differences() > 0 => "what differs is within what the gate allows",
         Outcome::Pass => "NEW does what OLD did",
         Outcome::Fail => "NEW does not do what OLD did",
         Outcome::Inconclusive => "it cannot be known from this comparison",

@@ -6,7 +6,7 @@
 //! severity and SQLSTATE, warnings with the SQLSTATE of no special kind by their text too. Of an
 //! opening only whether it succeeded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use recording::{Exchange, Kind, Response};
@@ -18,7 +18,7 @@ use super::values::type_name;
 use crate::sql::ordered;
 use crate::{Difference, DifferenceKind};
 
-/// Values told of one answer. More are only counted.
+/// Values told of one answer, and one of each further column that differs. More are only counted.
 const MAX_VALUES: usize = 5;
 
 /// Letters told of one value.
@@ -174,7 +174,7 @@ fn compare_rows(
         };
         differences.push(Difference {
             kind,
-            place: "digest; the rows were over the cap".to_owned(),
+            place: Difference::OVER_CAP.to_owned(),
             expected: digest(old),
             observed: digest(new),
         });
@@ -184,6 +184,7 @@ fn compare_rows(
     let mut cells = Cells {
         several,
         told: 0,
+        columns: HashSet::new(),
         more: 0,
         differences,
     };
@@ -196,14 +197,12 @@ fn compare_rows(
         };
         cells.compare(index, old, new, promised);
     }
-    let more = cells.more;
-    if more > 0 {
-        differences.push(Difference {
-            kind: DifferenceKind::Values,
-            place: format!("{more} more values"),
-            expected: String::new(),
-            observed: String::new(),
-        });
+    if cells.more > 0 {
+        let more = format!(", and {} more values", cells.more);
+        let last = differences.last_mut();
+        if let Some(last) = last.filter(|last| last.kind == DifferenceKind::Values) {
+            last.place += &more;
+        }
     }
 }
 
@@ -211,6 +210,8 @@ fn compare_rows(
 struct Cells<'d> {
     several: bool,
     told: usize,
+    /// Those of which a value is told: a result's number and a column's.
+    columns: HashSet<(usize, usize)>,
     more: usize,
     differences: &'d mut Vec<Difference>,
 }
@@ -306,7 +307,9 @@ impl Cells<'_> {
             if expected == observed {
                 continue;
             }
-            if self.told == MAX_VALUES {
+            // Each column that differs must show, for some may be noise.
+            let first = self.columns.insert((index, column));
+            if self.told >= MAX_VALUES && !first {
                 self.more += 1;
                 continue;
             }

@@ -269,7 +269,7 @@ fn order_matters_where_it_is_promised() {
     // Without a body only the digest tells.
     assert!(capped("select n from t", up(), down(), 0).is_empty());
     let told = capped("select n from t order by n", up(), down(), 0);
-    assert!(told[0].starts_with("order only [digest; the rows were over the cap]"));
+    assert!(told[0].starts_with("order only [digest; the answer was over the cap]"));
 }
 
 #[test]
@@ -293,6 +293,25 @@ fn rows_without_an_order_are_paired() {
 }
 
 #[test]
+fn a_column_shows_however_many_values_of_others_differ() {
+    let rows = |noise: &str, total: &str| {
+        let table = server().columns(&[("id", 23, 0), ("now", 25, 0), ("total", 25, 0)]);
+        let rows = (0..10).fold(table, |table, n| {
+            let total = if n == 7 { total } else { "10" };
+            table.row(&[&n.to_string(), &format!("{noise}{n}"), total])
+        });
+        rows.complete("SELECT 10")
+    };
+    let statement = "select id, now, total from t order by id";
+    let told = differences(statement, rows("a", "80"), rows("b", "99"));
+    assert_eq!(told.len(), MAX_VALUES + 1);
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("values [row 8, column total, and 5 more values] 80 -> 99")
+    );
+}
+
+#[test]
 fn many_values_are_counted() {
     let old: Vec<String> = (0..20).map(|n| format!("a{n:02}")).collect();
     let new: Vec<String> = (0..20).map(|n| format!("b{n:02}")).collect();
@@ -301,12 +320,15 @@ fn many_values_are_counted() {
         numbers(&values)
     };
     let told = differences("select n from t", rows(&old), rows(&new));
-    assert_eq!(told.len(), MAX_VALUES + 1);
+    assert_eq!(told.len(), MAX_VALUES);
     assert_eq!(told[0], "values [row 1, column n] a00 -> b00");
-    assert_eq!(told[MAX_VALUES], "values [15 more values]  -> ");
+    assert_eq!(
+        told[MAX_VALUES - 1],
+        "values [row 5, column n, and 15 more values] a04 -> b04"
+    );
     let told = capped("select n from t", rows(&old), rows(&new), 100);
     assert_eq!(told.len(), 1);
-    assert!(told[0].starts_with("values [digest; the rows were over the cap]"));
+    assert!(told[0].starts_with("values [digest; the answer was over the cap]"));
 }
 
 #[test]
