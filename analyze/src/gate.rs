@@ -44,8 +44,8 @@ or one of the latter with a time on top: `1.3x + 5ms` is 1.3 times the old plus 
 
   inconclusive        makes an inconclusive comparison a failed one
 
-A metric of which there are too few samples, or that is above its limit by what may be chance, is never
-a pass: the verdict is then inconclusive.";
+A metric of which there are too few samples, or that is above its limit by what may be chance, is
+never a pass: the verdict is then inconclusive.";
 
     /// As it was written.
     pub fn text(&self) -> &str {

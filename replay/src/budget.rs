@@ -2,16 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Only the reader waits for it. What a response adds is charged without waiting, so that the
 /// limit may be passed by the bodies of the requests under way.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
+    /// What the limit is at first: see [`Budget::grow`].
+    step: usize,
     used: AtomicUsize,
     peak: AtomicUsize,
     lead: Option<Lead>,
+    /// Rows that became outcomes.
+    done: AtomicU64,
     /// How often the reader had to wait.
     waits: AtomicU64,
     waiting: AtomicBool,
@@ -31,6 +35,10 @@ struct Lead {
 
 /// Rows for each session that is under way.
 const LEAD_ROWS: usize = 64;
+/// Where nothing is done for so long, sessions may wait for one whose rows are not read yet.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// How many times what it is at first the limit becomes at the most.
+const MOST_STEPS: usize = 8;
 
 impl Lead {
     /// Is the reader further ahead than a `part` of what it may be?
@@ -45,10 +53,12 @@ impl Budget {
     /// `led`: the reader is not to be far ahead of sessions that have something to do.
     pub(crate) fn new(limit: usize, led: bool) -> Budget {
         Budget {
-            limit,
+            limit: AtomicUsize::new(limit),
+            step: limit,
             used: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             lead: led.then(Lead::default),
+            done: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             lock: Mutex::new(()),
@@ -63,7 +73,7 @@ impl Budget {
 
     /// Is more than a `part` of what the reader may have in use?
     fn is_over(&self, part: usize) -> bool {
-        self.used.load(Ordering::SeqCst) >= self.limit / part
+        self.used.load(Ordering::SeqCst) >= self.limit.load(Ordering::Relaxed) / part
             || self.lead.as_ref().is_some_and(|lead| lead.is_over(part))
     }
 
@@ -82,6 +92,7 @@ impl Budget {
 
     /// Rows became outcomes.
     pub(crate) fn done(&self, rows: usize) {
+        self.done.fetch_add(rows as u64, Ordering::Relaxed);
         if let Some(lead) = &self.lead {
             lead.rows.fetch_sub(rows, Ordering::SeqCst);
         }
@@ -131,9 +142,26 @@ impl Budget {
         }
     }
 
-    /// Waits until half of it is free, so that what runs is woken seldom, or until `stop`.
+    /// A session whose rows fill it may wait for another's, say behind a lock: that one's must be read.
+    fn grow(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let stuck = self.used.load(Ordering::SeqCst) >= limit && limit < self.step * MOST_STEPS;
+        if stuck {
+            self.limit.store(limit + self.step, Ordering::Relaxed);
+        }
+        stuck
+    }
+
+    /// By how many bytes it had to grow.
+    pub(crate) fn grown(&self) -> usize {
+        self.limit.load(Ordering::Relaxed) - self.step
+    }
+
+    /// Waits until half of it is free, so that what runs is woken seldom, or until `stop`; or grows where
+    /// nothing moves.
     pub(crate) fn wait(&self, stop: &AtomicBool) {
         self.waits.fetch_add(1, Ordering::Relaxed);
+        let mut moved = (self.done.load(Ordering::Relaxed), Instant::now());
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             self.waiting.store(true, Ordering::SeqCst);
@@ -144,6 +172,12 @@ impl Budget {
                 Ok((held, _)) => held,
                 Err(poisoned) => poisoned.into_inner().0,
             };
+            let done = self.done.load(Ordering::Relaxed);
+            if done != moved.0 {
+                moved = (done, Instant::now());
+            } else if moved.1.elapsed() >= STANDSTILL && self.grow() {
+                break;
+            }
         }
         self.waiting.store(false, Ordering::SeqCst);
     }
@@ -212,6 +246,25 @@ mod tests {
             }
         }
         assert_eq!(budget.waits(), 3);
+    }
+
+    #[test]
+    fn it_grows_where_nothing_moves_but_not_for_ever() {
+        let budget = Budget::new(100, false);
+        let stop = AtomicBool::new(false);
+        for step in 1..MOST_STEPS {
+            budget.charge(100);
+            assert!(budget.full());
+            if step == 1 {
+                budget.wait(&stop);
+            } else {
+                assert!(budget.grow());
+            }
+            assert!(!budget.full());
+            assert_eq!(budget.grown(), 100 * step);
+        }
+        budget.charge(100);
+        assert!(budget.full() && !budget.grow());
     }
 
     #[test]

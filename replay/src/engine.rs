@@ -136,10 +136,9 @@ where
     E: Error,
 {
     let mut reader = Reader::new(rows, shared, options.pace);
-    let drain = options.drain_timeout;
     if options.pace == Pace::Asap {
         priority::patient();
-        let paced = pacer::run(shared, &mut reader, workers, drain, slip);
+        let paced = pacer::run(shared, &mut reader, workers, slip);
         return Ok((reader.into_report(), paced));
     }
     let (batch_in, batches) = crossbeam_channel::unbounded();
@@ -155,7 +154,7 @@ where
                 reader.into_report()
             })?;
         priority::punctual();
-        let paced = pacer::run(shared, batches.into_iter(), workers, drain, slip);
+        let paced = pacer::run(shared, batches.into_iter(), workers, slip);
         let read = read.join().map_err(|_| ReplayError::Panicked("reader"))?;
         Ok((read, paced))
     })
@@ -182,7 +181,8 @@ fn share(
         stop: Arc::clone(stop),
         workers: options.worker_count(),
         connections: options.connections,
-        drained_at: AtomicI64::new(i64::MAX),
+        handed_out_at: AtomicI64::new(i64::MAX),
+        drain_timeout: options.drain_timeout,
     })
 }
 
@@ -264,6 +264,13 @@ fn summarize(
                 shared.budget.peak() >> 20
             ));
         }
+    }
+    if shared.budget.grown() > 0 {
+        notes.push(format!(
+            "sessions waited for others whose rows were not read yet: {} MiB of rows were held, {} more than are meant to be",
+            shared.budget.peak() >> 20,
+            shared.budget.grown() >> 20
+        ));
     }
     for (index, report) in worked.iter().enumerate() {
         if report.busy_windows > 0 {

@@ -18,7 +18,7 @@ pub struct Options {
     /// A request without an answer for so long ends its session, unless ten times its recorded time
     /// is longer.
     pub request_timeout: Duration,
-    /// How long after the last row what is still under way may take.
+    /// How long after the last row nothing may happen, beside waiting for what has a time-out of its own.
     pub drain_timeout: Duration,
     pub limits: protocol::Limits,
     /// How many all sessions share, where not each has its own.

@@ -27,7 +27,6 @@ pub(crate) fn run(
     shared: &Shared,
     batches: impl Iterator<Item = Vec<Jobs>>,
     workers: Vec<UnboundedSender<Queue>>,
-    drain: Duration,
     slip: Histogram<u64>,
 ) -> PacerReport {
     let clock = shared.clock;
@@ -85,7 +84,6 @@ pub(crate) fn run(
             }
         }
     }
-    let drained_at = clock.now() + drain;
-    shared.drained_at.store(drained_at.0, Ordering::Relaxed);
+    shared.handed_out_at.store(clock.now().0, Ordering::Relaxed);
     report
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use recording::{
     Batch, ContentKind, Exchange, Manifest, Recording, Rows, RunInfo, StoreError, Writer,
 };
@@ -42,6 +43,7 @@ pub fn run(
 ) -> Result<Manifest, ReplayError> {
     check(recording, options)?;
     reach(options)?;
+    open_more_files();
     let source = recording.manifest();
     let mut manifest = Manifest::new(ContentKind::Run, Clock::start().now());
     manifest.protocols = source.protocols.clone();
@@ -140,6 +142,18 @@ fn servers(recording: &Recording) -> Result<Vec<SocketAddr>, StoreError> {
         }
     }
     Ok(servers.into_iter().collect())
+}
+
+/// Each session has a connection, and the run its files: as many of them as this user may open.
+fn open_more_files() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!("no more than {soft} files can be open at once: {error}");
+    }
 }
 
 /// Better one error now than one for each session.

@@ -148,11 +148,15 @@ impl<'a> Session<'a> {
             if self.stream.is_none() {
                 return Poll::Pending;
             }
-            if let Poll::Ready(Err(error)) = self.write(cx) {
-                match self.broken(&error) {
+            let full = self.is_full();
+            match self.write(cx) {
+                Poll::Ready(Err(error)) => match self.broken(&error) {
                     Some(end) => return Poll::Ready(end),
                     None => continue,
-                }
+                },
+                // Rows were left that may be taken now.
+                Poll::Ready(Ok(())) if full => continue,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             let close = self.queue.peek().map(|job| &job.row);
             if close.is_some_and(|row| row.kind == Kind::Close && self.left_unanswered(row)) {
@@ -170,7 +174,7 @@ impl<'a> Session<'a> {
 
     /// Takes rows for as long as one may be sent.
     fn take(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        while self.out.len() - self.written <= MAX_UNSENT {
+        while !self.is_full() {
             match self.queue.poll_ready(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => {
@@ -194,6 +198,10 @@ impl<'a> Session<'a> {
             }
         }
         None
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() - self.written > MAX_UNSENT
     }
 
     /// `None` where the row must wait.
@@ -335,6 +343,8 @@ impl<'a> Session<'a> {
         }
         self.appended_before += self.out.len() as u64;
         self.out.clear();
+        // A large request is not what the next ones will be.
+        self.out.shrink_to(MAX_UNSENT);
         self.written = 0;
         match &mut self.stream {
             Some(stream) => Pin::new(stream).poll_flush(cx),

@@ -57,8 +57,11 @@ pub(crate) struct Shared {
     pub(crate) workers: usize,
     /// How many all sessions share, where not each has its own.
     pub(crate) connections: Option<NonZeroUsize>,
-    /// When what is still under way is given up; set when the last row is handed out.
-    pub(crate) drained_at: AtomicI64,
+    /// When the last row was; the end of time until then.
+    pub(crate) handed_out_at: AtomicI64,
+    /// How long a worker's sessions may then do nothing, and wait for nothing that has a time-out of
+    /// its own.
+    pub(crate) drain_timeout: Duration,
 }
 
 impl Shared {
@@ -107,6 +110,10 @@ pub(crate) struct Worker {
     watches: RefCell<Vec<Rc<Watch>>>,
     tasks: Cell<usize>,
     task_ended: Notify,
+    /// A row became an outcome since the last tick.
+    moved: Cell<bool>,
+    /// At the last tick of which something moved, or waited for the target.
+    alive_at: Cell<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -201,6 +208,8 @@ impl Worker {
             watches: RefCell::new(Vec::new()),
             tasks: Cell::new(0),
             task_ended: Notify::new(),
+            moved: Cell::new(false),
+            alive_at: Cell::new(Timestamp(0)),
         }
     }
 
@@ -289,6 +298,7 @@ impl Worker {
             ready_at: outcome.ready_at,
             sent_at: outcome.sent_at,
         });
+        self.moved.set(true);
         let mut book = self.book.borrow_mut();
         let before = book.outcomes.bytes();
         book.enter(row);
@@ -322,15 +332,20 @@ impl Worker {
     fn over(&self) -> Option<&'static str> {
         if self.shared.stop.load(Ordering::Relaxed) {
             Some(reason::INTERRUPTED)
-        } else if self.now().0 > self.shared.drained_at.load(Ordering::Relaxed) {
-            Some(reason::TIMED_OUT)
         } else {
-            None
+            let handed_out_at = Timestamp(self.shared.handed_out_at.load(Ordering::Relaxed));
+            let since = handed_out_at.max(self.alive_at.get());
+            (self.now().since(since) > self.shared.drain_timeout.as_nanos() as u64)
+                .then_some(reason::TIMED_OUT)
         }
     }
 
     fn tick(&self) {
         let now = self.now();
+        let waits = self.watches.borrow().iter().any(|watch| watch.waits());
+        if self.moved.replace(false) || waits {
+            self.alive_at.set(now);
+        }
         let over = self.over();
         self.watches.borrow_mut().retain(|watch| {
             if let Some(reason) = over {
@@ -433,6 +448,11 @@ impl Watch {
             self.stopped.set(Some(reason));
             self.wake();
         }
+    }
+
+    /// Does it wait for something until a time of its own?
+    fn waits(&self) -> bool {
+        self.deadline.get() != NO_DEADLINE || self.wake_at.get() != NO_DEADLINE
     }
 
     fn wake(&self) {

@@ -428,6 +428,7 @@ pub(crate) fn options(address: SocketAddr) -> Options {
     Options {
         pace: Pace::Asap,
         workers: Some(2),
+        request_timeout: Duration::from_millis(300),
         drain_timeout: Duration::from_millis(300),
         ..Options::new(target)
     }

@@ -1,4 +1,7 @@
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use recording::{Status, Transaction};
@@ -87,6 +90,76 @@ fn a_stalled_session_holds_others_up_only_when_the_budget_is_full() {
     let played = play(tape, &options(server.address));
     let answered = played.rows.iter().filter(|row| row.status == Status::Ok);
     assert_eq!(answered.count(), 302);
+}
+
+/// Answers each line at its first byte, before it has read the rest.
+fn impatient(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut chunk = vec![0; 1 << 20];
+    let mut answer: &[u8] = b"welcome 1\n";
+    let mut begins = true;
+    loop {
+        let len = stream.read(&mut chunk)?;
+        if len == 0 {
+            return Ok(());
+        }
+        for byte in &chunk[..len] {
+            if begins {
+                stream.write_all(answer)?;
+                answer = b"ok idle\n";
+                // What the client can't send waits then, so that a fault would show.
+                thread::sleep(Duration::from_millis(20));
+            }
+            begins = *byte == b'\n';
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_comes_before_its_request_is_sent_leaves_nobody_standing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || impatient(stream));
+        }
+    });
+    let mut tape = Tape::default();
+    for session in 1..=16 {
+        tape.open(session);
+        tape.say(session, &"x".repeat(3_000_000 + 250_000 * session as usize));
+        tape.say(session, "next");
+        tape.close(session);
+    }
+    let options = Options {
+        request_timeout: Duration::from_secs(60),
+        drain_timeout: Duration::from_secs(5),
+        ..options(address)
+    };
+    let played = play(tape, &options);
+    let answered = played.rows.iter().filter(|row| row.status == Status::Ok);
+    assert_eq!(answered.count(), 4 * 16);
+}
+
+#[test]
+fn what_takes_long_on_the_target_is_waited_for() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "stall");
+    tape.say(1, "behind");
+    let options = Options {
+        request_timeout: Duration::from_secs(2),
+        drain_timeout: Duration::from_millis(500),
+        ..options(server.address)
+    };
+    let played = play(tape, &options);
+    let stalled = &played.rows[1];
+    let waited = played
+        .report
+        .finished_at
+        .since(stalled.pacing.unwrap().sent_at);
+    assert_eq!(stalled.reason.as_deref(), Some("timed out"));
+    assert!(waited >= 2_000_000_000, "given up after {waited} ns");
 }
 
 #[test]
