@@ -18,7 +18,7 @@ use protocol::Protocol;
 use recording::{Ledger, StoreError};
 use replay::{Target, TlsMode};
 
-use crate::{Exit, interrupt};
+use crate::{Exit, interrupt, stderr};
 
 const MIN_SEGMENT: usize = 64 << 10;
 const MIN_DISK: u64 = 1 << 20;
@@ -266,7 +266,7 @@ pub fn run(args: Args) -> Result<Exit> {
         tracing::warn!("{warning}");
     }
     if !args.quiet {
-        eprint!("{}", account(&args.output, progress));
+        stderr::tell(&account(&args.output, progress));
     }
     if progress.over_limit > 0 {
         tracing::warn!(
@@ -293,7 +293,9 @@ fn capture(
     let summary = ::capture::run(options, output, stop, &|progress| display.show(progress));
     summary.map_err(|error| {
         let kept = match error {
-            CaptureError::Write(StoreError::Io { .. }) if output.join("manifest.json").exists() => {
+            CaptureError::Write(StoreError::Io { .. }) | CaptureError::WriterPanicked
+                if output.join("manifest.json").exists() =>
+            {
                 format!("; {} has what was written until then", output.display())
             }
             _ => String::new(),

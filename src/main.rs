@@ -1,4 +1,5 @@
 //! The command line: arguments in, exit code out.
+#![warn(clippy::print_stderr)]
 
 mod capture;
 mod compare;
@@ -8,6 +9,7 @@ mod manner;
 mod plan;
 mod replay;
 mod run;
+mod stderr;
 mod units;
 mod verify;
 
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
         .with_env_filter(
             EnvFilter::try_from_env("REHEARSAL_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
         )
-        .with_writer(io::stderr)
+        .with_writer(|| stderr::Stderr)
         .with_ansi(io::stderr().is_terminal())
         .without_time()
         .with_target(false)
@@ -94,7 +96,7 @@ fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("rehearsal: {}", told(&error));
+            stderr::tell(&format!("rehearsal: {}\n", told(&error)));
             ExitCode::from(1)
         }
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use recording::Recording;
 
 use crate::plan::{Plan, Side};
-use crate::{Exit, compare, interrupt, print, replay};
+use crate::{Exit, compare, interrupt, print, replay, stderr};
 
 /// Run a whole rehearsal: restore and replay on the old version, again on the old version, and on the
 /// new; compare; gate.
@@ -151,7 +151,7 @@ impl Rehearsal {
 
     fn say(&self, what: &str) {
         if !self.quiet {
-            eprintln!("==> {what}");
+            stderr::tell(&format!("==> {what}\n"));
         }
     }
 }

@@ -53,6 +53,9 @@ pub enum CaptureError {
     Nothing(&'static str),
     #[error("a thread of the capture panicked")]
     Panicked,
+    /// Nothing more was kept after it.
+    #[error("the thread that writes the recording panicked")]
+    WriterPanicked,
 }
 
 /// Takes the rows.
@@ -193,7 +196,7 @@ pub fn run(
     let mut writer = Writer::create(dir, manifest, writer_options)?;
     let (progress, outcome) = run_threads(options, inputs, probe, &mut writer, stop, observer);
     let interrupted = match outcome {
-        Err(CaptureError::Write(error)) => return Err(error.into()),
+        Err(error @ (CaptureError::Write(_) | CaptureError::WriterPanicked)) => return Err(error),
         outcome => outcome.err(),
     };
     describe(writer.manifest_mut(), &progress);
@@ -348,7 +351,7 @@ fn run_threads(
                 probe.run(&over)
             })
         });
-        let (mut progress, mut outcome) = writer::write(&messages, sink, observer, control);
+        let (mut progress, mut outcome) = writer::write(messages, sink, observer, control);
         drop(at_work);
         if let Some(probe) = probe {
             match probe.join() {
@@ -458,5 +461,45 @@ mod tests {
         };
         assert_eq!(rows.rows(), 0);
         assert!(!tally.is_empty());
+    }
+
+    struct Taker(fn());
+
+    impl Sink for Taker {
+        fn write(&mut self, _: Batch) -> Result<(), StoreError> {
+            (self.0)();
+            Ok(())
+        }
+
+        fn tick(&mut self, _: Instant, _: &Progress) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_of_who_writes_ends_the_capture() {
+        let fails = || panic!("as is meant");
+        let observes_nothing: fn(&Progress) = |_| {};
+        for (mut taker, observer) in [
+            (Taker(fails), observes_nothing),
+            (Taker(|| {}), |_| panic!("as is meant")),
+        ] {
+            let (writer, messages) = bounded(MESSAGES);
+            let stop = AtomicBool::new(false);
+            let control = Control {
+                stop: &stop,
+                halt: AtomicBool::new(false),
+                started: clock::instant(),
+                duration: None,
+            };
+            let rows = Batch::new(&WriterOptions::default());
+            let rows = Message::Rows(Box::new(rows), Tally::default());
+            assert!(writer.send(rows).is_ok());
+            // The sender lives on, as those of readers and workers do.
+            let (_, outcome) = writer::write(messages, &mut taker, &observer, &control);
+            assert!(matches!(outcome, Err(CaptureError::WriterPanicked)));
+            assert!(control.stopping());
+            assert!(writer.send(Message::Part(0, Box::default())).is_err());
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The thread that writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -96,8 +97,23 @@ impl Written {
     }
 }
 
+/// A panic of the sink or the observer ends the capture as an error does: the readers stop, and no
+/// thread waits for room in `messages`, which are gone by then.
 pub fn write(
-    messages: &Receiver<Message>,
+    messages: Receiver<Message>,
+    sink: &mut dyn Sink,
+    observer: &(dyn Fn(&Progress) + Sync),
+    control: &Control<'_>,
+) -> (Progress, Result<(), CaptureError>) {
+    let write = AssertUnwindSafe(|| write_all(messages, sink, observer, control));
+    catch_unwind(write).unwrap_or_else(|_| {
+        control.halt.store(true, Ordering::Relaxed);
+        (Progress::default(), Err(CaptureError::WriterPanicked))
+    })
+}
+
+fn write_all(
+    messages: Receiver<Message>,
     sink: &mut dyn Sink,
     observer: &(dyn Fn(&Progress) + Sync),
     control: &Control<'_>,

@@ -1,10 +1,12 @@
-//! What is done where the disk, or the room that was given, is full.
+//! What is done where the disk, the room that was given, or where warnings go, is full.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use recording::Recording;
 
@@ -114,6 +116,53 @@ fn a_full_disk_ends_the_capture() {
     let output = capture(&pcap, &recording).output().unwrap();
     ended_loudly(&output, &recording, "No space left");
     drop(mounted);
+}
+
+/// Neither a warning on the way nor the account at the end.
+#[test]
+fn a_full_standard_error_ends_nothing() {
+    let Ok(full) = File::options().write(true).open("/dev/full") else {
+        println!("skipped: a_full_standard_error_ends_nothing: this system has no /dev/full");
+        return;
+    };
+    let parent = tempfile::tempdir().unwrap();
+    let mut packets = Vec::new();
+    Talk::start(&mut packets).unwrap();
+    // A link type that is not read, which is warned of.
+    packets[20..24].copy_from_slice(&239_u32.to_ne_bytes());
+    let (head, records) = packets.split_at(24);
+    let recording = parent.path().join("unheard.rec");
+    let mut capture = rehearsal();
+    capture.args(["capture", "-p", "5432", "--read", "-", "-o"]);
+    let mut capture = capture
+        .arg(&recording)
+        .stdin(Stdio::piped())
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    let mut packets = capture.stdin.take().unwrap();
+    packets.write_all(head).unwrap();
+    let patience = Instant::now() + Duration::from_secs(30);
+    // Whoever writes the loss down tells it next.
+    while !fs::read_to_string(recording.join("manifest.json")).is_ok_and(|it| it.contains("NFLOG"))
+        && Instant::now() < patience
+    {
+        packets.write_all(records).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(packets);
+    let ended = loop {
+        let ended = capture.try_wait().unwrap();
+        if ended.is_some() || Instant::now() > patience {
+            break ended;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let _ = capture.kill();
+    let ended = ended.expect("the capture hangs");
+    assert_eq!(ended.code(), Some(0));
+    let found = Recording::verify(&recording).unwrap();
+    assert!(found.is_sound() && found.complete, "{found:?}");
 }
 
 struct Mounted<'a>(&'a Path);

@@ -1,0 +1,23 @@
+//! Standard error, where warnings and progress go. That nobody can read them ends no work: all of the
+//! program writes there through here, and never by `eprintln!`, which panics.
+
+use std::io::{self, Write};
+
+/// What it cannot write is gone.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = io::stderr().flush();
+        Ok(())
+    }
+}
+
+pub fn tell(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
