@@ -276,7 +276,7 @@ pub fn run(args: Args) -> Result<Exit> {
     }
     match summary.interrupted {
         Some(error) => Err(error).context(format!(
-            "the capture ended early; {} has everything until then",
+            "the capture is not complete; {} has all that could be read",
             args.output.display()
         )),
         None if progress.over_limit > 0 => Ok(Exit::Failed),

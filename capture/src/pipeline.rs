@@ -166,7 +166,7 @@ impl Reporter {
 pub struct Summary {
     pub manifest: Manifest,
     pub progress: Progress,
-    /// A source failed. The recording has all that came before.
+    /// A source failed, or a file is damaged. The recording has all that could be read.
     pub interrupted: Option<CaptureError>,
 }
 

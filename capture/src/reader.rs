@@ -101,9 +101,17 @@ pub fn read(
             warnings.extend(cut_warning(&source.to_string(), snaplen));
             ended
         });
-        if let Err(error) = ended {
-            outcome = Err(error.into());
-            break;
+        match ended {
+            Ok(()) => {}
+            // The files after it may be whole.
+            Err(error @ FileError::Damaged { .. }) => match outcome {
+                Ok(()) => outcome = Err(error.into()),
+                Err(_) => warnings.push(error.to_string()),
+            },
+            Err(error) => {
+                outcome = outcome.and(Err(error.into()));
+                break;
+            }
         }
     }
     splitter.finish();

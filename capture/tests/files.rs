@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use capture::{CaptureError, Source};
+use capture::{CaptureError, FileError, Source};
 use protocol::Protocol as _;
 use recording::{Kind, Recording, Timestamp};
 use support::*;
@@ -290,6 +290,22 @@ fn a_torn_tail_is_told_at_every_offset() {
     assert!(captured.progress.warnings[0].contains("its last packet is left out"));
 }
 
+/// How many packets were read before the damage, and how it is told.
+fn damage(bytes: &[u8]) -> (u64, String) {
+    let (_dir, path) = file(bytes);
+    let stop = AtomicBool::new(false);
+    let mut sink = Memory::default();
+    let (progress, outcome) =
+        capture::run_into(&options(&path, &[PORT]), &mut sink, &stop, &|_| {});
+    let error = outcome.unwrap_err();
+    let CaptureError::File(FileError::Damaged { .. }) = error else {
+        panic!("{error}");
+    };
+    assert!(progress.ledger.balanced());
+    let seen = progress.ledger.account("packets").unwrap().seen;
+    (seen, error.to_string())
+}
+
 #[test]
 fn damage_is_told_and_allocates_nothing() {
     let frames = talk().frames;
@@ -297,16 +313,97 @@ fn damage_is_told_and_allocates_nothing() {
     let second = 24 + 16 + frames[0].bytes.len();
     for len in [u32::MAX, 1 << 31, (16 << 20) + 1] {
         bytes[second + 8..second + 12].copy_from_slice(&len.to_le_bytes());
-        let captured = capture_bytes(&bytes);
-        assert!(captured.progress.warnings[0].contains("is damaged at byte"));
-        assert_eq!(captured.progress.ledger.account("packets").unwrap().seen, 1);
+        let (seen, told) = damage(&bytes);
+        assert_eq!(seen, 1);
+        assert!(
+            told.contains(&format!("is damaged at byte {second} (")),
+            "{told}"
+        );
     }
     let mut bytes = pcapng(false, &frames);
     for len in [0_u32, 8, 13, u32::MAX] {
         bytes[28 + 4..28 + 8].copy_from_slice(&len.to_le_bytes());
-        let captured = capture_bytes(&bytes);
-        assert!(captured.progress.warnings[0].contains("a block's length"));
+        let (_, told) = damage(&bytes);
+        assert!(told.contains("at byte 28 (a block's length)"), "{told}");
     }
+}
+
+/// Some of it looks like a packet that the file ends in.
+#[test]
+fn garbage_is_not_taken_for_a_torn_tail() {
+    let frames = talk().frames;
+    let whole = frames.len() as u64;
+    for nanos in [false, true] {
+        let bytes = classic(false, nanos, &frames);
+        let read = |words: [u32; 4]| words.map(u32::to_le_bytes).concat();
+        for garbage in [
+            vec![0; 64],
+            vec![0xff; 64],
+            b"a text that is long enough for a header".to_vec(),
+            // Longer than on the wire, than the longest, and at no time.
+            read([1_700_000_000, 5, 1500, 60]),
+            read([1_700_000_000, 5, 300_000, 300_000]),
+            read([1_700_000_000, 1_000_000_000, 60, 60]),
+        ] {
+            let (seen, told) = damage(&[&bytes[..], &garbage].concat());
+            assert_eq!(seen, whole, "{garbage:02x?}");
+            assert!(told.contains(&format!("at byte {}", bytes.len())), "{told}");
+        }
+    }
+    let bytes = pcapng(false, &frames);
+    let (seen, told) = damage(&[&bytes[..], &[0; 64]].concat());
+    assert_eq!(seen, whole);
+    assert!(told.contains(&format!("at byte {}", bytes.len())), "{told}");
+}
+
+#[test]
+fn a_byte_too_much_is_damage() {
+    let mut frames = talk().frames;
+    for frame in &mut frames {
+        frame.at += 500_000_000;
+    }
+    let mut bytes = classic(false, false, &frames);
+    let third = 24 + 32 + frames[0].bytes.len() + frames[1].bytes.len();
+    bytes.insert(third, b'x');
+    let (seen, told) = damage(&bytes);
+    assert_eq!(seen, 2);
+    assert!(told.contains(&format!("at byte {third} (")), "{told}");
+    // In the first packet's bytes, behind a section and two interfaces.
+    let mut bytes = pcapng(false, &frames);
+    let packet = 28 + 32 + 20;
+    bytes.insert(packet + 40, b'x');
+    let (seen, told) = damage(&bytes);
+    assert_eq!(seen, 0);
+    assert!(
+        told.contains(&format!("at byte {packet} (a block of two lengths)")),
+        "{told}"
+    );
+}
+
+/// The files after it are read, and the recording says that it is not all.
+#[test]
+fn a_damaged_file_leaves_an_incomplete_recording() {
+    let frames = talk().frames;
+    let mut bytes = classic(false, true, &frames[..4]);
+    bytes.extend([0xff; 64]);
+    let (_one, first) = file(&bytes);
+    let (_two, second) = file(&classic(false, true, &frames[4..]));
+    let (_three, third) = file(&bytes);
+    let mut options = options(&first, &[PORT]);
+    options.sources.extend([second, third].map(Source::File));
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("monday.rec");
+    let stop = AtomicBool::new(false);
+    let summary = capture::run(&options, &dir, &stop, &|_| {}).unwrap();
+    let error = summary.interrupted.unwrap().to_string();
+    assert!(error.contains(&first.display().to_string()), "{error}");
+    assert!(!summary.manifest.complete && summary.manifest.ledger.balanced());
+    let packets = summary.manifest.ledger.account("packets").unwrap();
+    assert_eq!(packets.seen, frames.len() as u64 + 4);
+    let warnings = summary.progress.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("was not read"), "{warnings:?}");
+    assert!(!Recording::verify(&dir).unwrap().complete);
 }
 
 #[test]

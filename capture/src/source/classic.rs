@@ -3,7 +3,7 @@
 use recording::Timestamp;
 
 use super::buffer::Buffer;
-use super::file::{MAX_RECORD, Record, RecordError};
+use super::file::{FULL_SNAPLEN, MAX_RECORD, Record, RecordError};
 
 const HEADER: usize = 24;
 const RECORD: usize = 16;
@@ -60,8 +60,19 @@ impl Classic {
         if len > MAX_RECORD {
             return Err(RecordError::Damaged("a packet of more than 16 MiB"));
         }
+        if words == Some(&[[0; 4]; 4]) {
+            return Err(RecordError::Damaged("zeros for a packet's header"));
+        }
         if !buffer.fill(RECORD + len)? {
-            return Err(RecordError::Torn);
+            // A capture that was killed leaves a packet cut, but its header as it was. What else is
+            // taken for a header would end a whole file early, without its last packets.
+            let whole = read(captured) <= read(wire)
+                && read(captured) <= self.snaplen.max(FULL_SNAPLEN)
+                && i64::from(read(fraction)) * self.unit < 1_000_000_000;
+            return Err(match whole {
+                true => RecordError::Torn,
+                false => RecordError::Damaged("a packet's header"),
+            });
         }
         buffer.consume(RECORD + len);
         Ok(Some(Record {

@@ -24,6 +24,13 @@ pub enum FileError {
         offset: u64,
         source: io::Error,
     },
+    /// What was read before it stands.
+    #[error("{name} is damaged at byte {offset} ({what}): what follows in it was not read")]
+    Damaged {
+        name: String,
+        offset: u64,
+        what: &'static str,
+    },
     #[error("{name} is neither pcap nor pcapng (it begins with {magic:02x?})")]
     Unknown { name: String, magic: Vec<u8> },
     #[error("{name} is empty")]
@@ -136,7 +143,7 @@ impl PacketFile {
         })
     }
 
-    /// The next packet; `None` at the end, which may come early: see [`PacketFile::left_out`].
+    /// The next packet; `None` at the end, which may be torn: see [`PacketFile::left_out`].
     pub fn next_packet(&mut self) -> Result<Option<Packet<'_>>, FileError> {
         if self.left_out.is_some() {
             return Ok(None);
@@ -168,13 +175,11 @@ impl PacketFile {
                 ));
                 Ok(None)
             }
-            Err(RecordError::Damaged(what)) => {
-                self.left_out = Some(format!(
-                    "{} is damaged at byte {offset} ({what}): what follows is left out",
-                    self.name
-                ));
-                Ok(None)
-            }
+            Err(RecordError::Damaged(what)) => Err(FileError::Damaged {
+                name: self.name.clone(),
+                offset,
+                what,
+            }),
             Err(RecordError::Io(source)) => Err(FileError::Read {
                 name: self.name.clone(),
                 offset,
@@ -188,7 +193,7 @@ impl PacketFile {
         self.buffer.ahead().is_empty()
     }
 
-    /// What a torn tail or damage cost, for people.
+    /// What a torn tail cost, for people.
     pub fn left_out(&self) -> Option<&str> {
         self.left_out.as_deref()
     }

@@ -173,7 +173,14 @@ impl Pcapng {
             if !buffer.fill(len)? {
                 return Err(RecordError::Torn);
             }
-            let body = buffer.ahead().get(8..len - 4).unwrap_or_default();
+            let block = buffer.ahead().get(..len).unwrap_or_default();
+            let Some((block, again)) = block.split_last_chunk::<4>() else {
+                return Err(RecordError::Torn);
+            };
+            if word(self.big_endian, *again) as usize != len {
+                return Err(RecordError::Damaged("a block of two lengths"));
+            }
+            let body = block.get(8..).unwrap_or_default();
             let mut fields = Fields {
                 bytes: body,
                 big_endian: self.big_endian,
