@@ -78,7 +78,7 @@ pub struct Args {
     /// name of a statement that they had prepared: postgresql://user@127.0.0.1/postgres. One
     /// connection without TLS reads pg_stat_activity, once a second while something is not known. A
     /// user with pg_read_all_stats sees all sessions. The password may be in PGPASSWORD or ~/.pgpass.
-    #[arg(long, requires = "interfaces", value_name = "URL")]
+    #[arg(long, conflicts_with = "files", value_name = "URL")]
     probe: Option<String>,
 
     /// Stop after this time, such as 30m or 24h.
@@ -109,12 +109,18 @@ pub struct Args {
     max_disk: Option<u64>,
 
     /// The kernel's buffer: enlarge it where packets are dropped.
-    #[arg(long, default_value = "64MiB", value_parser = crate::units::size, value_name = "SIZE")]
+    #[arg(
+        long,
+        default_value = "64MiB",
+        conflicts_with = "files",
+        value_parser = crate::units::size,
+        value_name = "SIZE"
+    )]
     buffer_size: u64,
 
     /// What the kernel hands over, in tcpdump's notation, in place of the filter made from the ports:
     /// 'port 5432 and host 10.0.0.7'. IP fragments and VLAN tags are then yours to let through.
-    #[arg(long, requires = "interfaces", value_name = "BPF")]
+    #[arg(long, conflicts_with = "files", value_name = "BPF")]
     filter: Option<String>,
 
     /// Bytes of each packet to keep. Longer packets leave gaps, so that their requests are not
@@ -122,7 +128,7 @@ pub struct Args {
     #[arg(
         long,
         default_value = "256KiB",
-        requires = "interfaces",
+        conflicts_with = "files",
         value_parser = crate::units::size,
         value_name = "SIZE"
     )]
@@ -130,7 +136,7 @@ pub struct Args {
 
     /// Become this user, once the interfaces are open and before a packet is read. The recording is
     /// the user's, who must be able to enter the folders above it.
-    #[arg(long, requires = "interfaces", value_name = "NAME")]
+    #[arg(long, conflicts_with = "files", value_name = "NAME")]
     user: Option<String>,
 
     /// No progress.

@@ -65,6 +65,29 @@ fn a_loss_is_told_once_and_stands_in_the_ledger() {
     }
 }
 
+#[test]
+fn options_of_interfaces_are_refused_with_files() {
+    for (option, value) in [
+        ("--filter", "garbage(("),
+        ("--snaplen", "96"),
+        ("--probe", "postgresql://user@127.0.0.1/postgres"),
+        ("--user", "nobody"),
+        ("--buffer-size", "1MiB"),
+    ] {
+        let mut capture = rehearsal();
+        capture.args(["capture", "--read", "x.pcap", "-p", "5432", "-o", "x.rec"]);
+        let told = run(capture.args([option, value]), 2).stderr;
+        let told = String::from_utf8(told).unwrap();
+        let (first, _) = told.split_once('\n').unwrap();
+        assert!(
+            first.contains("--read")
+                && first.contains("cannot be used with")
+                && first.contains(option),
+            "{told}"
+        );
+    }
+}
+
 /// One client's login and query, answered as a server would.
 fn talk(listener: &TcpListener) {
     let address = listener.local_addr().unwrap();
