@@ -262,7 +262,7 @@ pub fn run(args: Args) -> Result<Exit> {
     options.writer.max_bytes = args.max_disk;
     options.user = args.user.as_deref().map(Unprivileged::find).transpose()?;
     let stop = interrupt::flag()?;
-    let display = Display::new(args.quiet);
+    let display = Display::new(args.quiet, options.probe.is_some());
     let summary = capture(&options, &args.output, &stop, &display)?;
     let progress = &summary.progress;
     // What came after it last looked.
@@ -272,7 +272,7 @@ pub fn run(args: Args) -> Result<Exit> {
         tracing::warn!("{warning}");
     }
     if !args.quiet {
-        stderr::tell(&account(&args.output, progress));
+        stderr::tell(&account(&args.output, progress, options.probe.is_some()));
     }
     if progress.over_limit > 0 {
         tracing::warn!(
@@ -318,10 +318,11 @@ struct Display {
     told_full: AtomicBool,
     /// Reasons of losses that were told.
     told: Mutex<BTreeSet<String>>,
+    probing: bool,
 }
 
 impl Display {
-    fn new(quiet: bool) -> Display {
+    fn new(quiet: bool, probing: bool) -> Display {
         let bar = if quiet {
             ProgressBar::hidden()
         } else {
@@ -335,6 +336,7 @@ impl Display {
             last: Mutex::new((Instant::now(), 0)),
             told_full: AtomicBool::new(false),
             told: Mutex::default(),
+            probing,
         }
     }
 
@@ -365,20 +367,26 @@ impl Display {
         ));
     }
 
-    /// Tells the losses that something can be done about, each reason once.
     fn warn(&self, ledger: &Ledger) {
+        for warning in self.untold(ledger) {
+            self.bar.suspend(|| tracing::warn!("{warning}"));
+        }
+    }
+
+    /// The losses that something can be done about, each reason once.
+    fn untold(&self, ledger: &Ledger) -> Vec<String> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut untold = Vec::new();
         for (name, account) in ledger.accounts() {
             for (reason, count) in &account.lost {
-                if let Some(remedy) = recording::remedy(reason)
+                if let Some(remedy) = remedy(reason, self.probing)
                     && told.insert(reason.clone())
                 {
-                    self.bar.suspend(|| {
-                        tracing::warn!("{count} {name} lost so far: {reason}; {remedy}");
-                    });
+                    untold.push(format!("{count} {name} lost so far: {reason}; {remedy}"));
                 }
             }
         }
+        untold
     }
 
     fn finish(&self) {
@@ -395,7 +403,12 @@ fn dropped(ledger: &Ledger) -> u64 {
         .sum()
 }
 
-fn account(output: &Path, progress: &Progress) -> String {
+/// What to do about a loss, unless it is being done.
+fn remedy(reason: &str, probing: bool) -> Option<&'static str> {
+    recording::remedy(reason).filter(|remedy| !(probing && remedy.contains("--probe")))
+}
+
+fn account(output: &Path, progress: &Progress, probing: bool) -> String {
     let mut text = format!("Recorded {} rows: {}\n", progress.rows, output.display());
     for (name, account) in progress.ledger.accounts() {
         text += &format!(
@@ -403,9 +416,38 @@ fn account(output: &Path, progress: &Progress) -> String {
             account.seen, account.kept
         );
         for (reason, count) in &account.lost {
-            let remedy = recording::remedy(reason).map_or(String::new(), |it| format!(": {it}"));
+            let remedy = remedy(reason, probing).map_or(String::new(), |it| format!(": {it}"));
             text += &format!("  {:<10} {count:>12} {reason}{remedy}\n", "");
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_probes_is_not_told_to() {
+        let mut ledger = Ledger::default();
+        ledger
+            .account_mut("statements")
+            .lose("prepared before the capture", 5);
+        ledger.account_mut("packets").lose("kernel drop", 1);
+        let told = |probing| Display::new(true, probing).untold(&ledger);
+        let drops = "1 packets lost so far: kernel drop; enlarge --buffer-size, or take a --sample";
+        assert_eq!(told(true), [drops]);
+        let asks =
+            "5 statements lost so far: prepared before the capture; let --probe ask the server";
+        assert_eq!(told(false), [drops, asks]);
+        let progress = Progress {
+            ledger: ledger.clone(),
+            ..Progress::default()
+        };
+        for probing in [false, true] {
+            let account = account(Path::new("monday.rec"), &progress, probing);
+            assert!(account.contains("5 prepared before the capture"));
+            assert_eq!(account.contains("--probe"), !probing, "{account}");
+        }
+    }
 }

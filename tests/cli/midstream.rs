@@ -77,7 +77,8 @@ fn sessions_that_were_open_are_made_whole() {
     };
     let with = Capture::start_with(server.port(), &asked, &["--probe", &server.url]).unwrap();
     clients.go_on_to_the_end();
-    with.stop();
+    let told = with.stop();
+    assert!(!told.contains("--probe"), "{told}");
     without.stop();
 
     let found = inspect(&asked);
