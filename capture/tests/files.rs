@@ -416,13 +416,40 @@ fn what_is_no_packet_file_is_refused() {
             "is neither pcap nor pcapng",
         ),
     ] {
-        let (_dir, path) = file(bytes);
-        let mut sink = Memory::default();
-        let stop = AtomicBool::new(false);
-        let (_, outcome) = capture::run_into(&options(&path, &[PORT]), &mut sink, &stop, &|_| {});
-        let error = outcome.unwrap_err();
-        assert!(error.to_string().contains(text), "{error}");
-        assert!(matches!(error, CaptureError::File(_)));
+        let told = refusal(bytes);
+        assert!(told.contains(text), "{told}");
+    }
+}
+
+fn refusal(bytes: &[u8]) -> String {
+    let (_dir, path) = file(bytes);
+    let mut sink = Memory::default();
+    let stop = AtomicBool::new(false);
+    let (_, outcome) = capture::run_into(&options(&path, &[PORT]), &mut sink, &stop, &|_| {});
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, CaptureError::File(_)));
+    error.to_string()
+}
+
+#[test]
+fn a_file_that_is_cut_in_its_header_is_told_as_such() {
+    let mut cut = Vec::new();
+    for (big, nanos) in [(false, false), (false, true), (true, false), (true, true)] {
+        let bytes = classic(big, nanos, &[]);
+        cut.extend((1..24).map(|len| bytes[..len].to_vec()));
+    }
+    cut.extend((1..4).map(|len| pcapng(false, &[])[..len].to_vec()));
+    let bytes = classic(false, true, &talk().frames);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(&bytes).unwrap();
+    let gz = gz.finish().unwrap();
+    let zst = zstd::encode_all(bytes.as_slice(), 1).unwrap();
+    for packed in [gz, zst] {
+        cut.extend((1..20).map(|len| packed[..len].to_vec()));
+    }
+    for bytes in cut {
+        let told = refusal(&bytes);
+        assert!(told.contains("is cut off"), "{told} {bytes:02x?}");
     }
 }
 

@@ -14,6 +14,17 @@ pub const MAX_RECORD: usize = 16 << 20;
 /// headers and some tags.
 pub const FULL_SNAPLEN: u32 = 65_549;
 
+/// How files that are read begin: pcapng, pcap, and what is compressed.
+const MAGICS: [&[u8]; 7] = [
+    &[0x0a, 0x0d, 0x0d, 0x0a],
+    &[0xa1, 0xb2, 0xc3, 0xd4],
+    &[0xd4, 0xc3, 0xb2, 0xa1],
+    &[0xa1, 0xb2, 0x3c, 0x4d],
+    &[0x4d, 0x3c, 0xb2, 0xa1],
+    &[0x1f, 0x8b, 8],
+    &[0x28, 0xb5, 0x2f],
+];
+
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("failed to open {path}: {source}")]
@@ -35,6 +46,8 @@ pub enum FileError {
     Unknown { name: String, magic: Vec<u8> },
     #[error("{name} is empty")]
     Empty { name: String },
+    #[error("{name} is cut off before its first packet, in its header")]
+    Cut { name: String },
 }
 
 /// How reading a record failed.
@@ -116,23 +129,21 @@ impl PacketFile {
             _ => {}
         }
         buffer.fill(24).map_err(|e| fail(&name, &buffer, e))?;
-        let Some(magic) = buffer.ahead().first_chunk::<4>().copied() else {
-            return Err(match buffer.ahead() {
-                [] => FileError::Empty { name },
-                magic => FileError::Unknown {
-                    name,
-                    magic: magic.to_vec(),
-                },
-            });
+        let format = match buffer.ahead() {
+            [0x0a, 0x0d, 0x0d, 0x0a, ..] => Some(Format::Pcapng(Pcapng::default())),
+            _ => Classic::open(&mut buffer).map(Format::Classic),
         };
-        let format = if magic == [0x0a, 0x0d, 0x0d, 0x0a] {
-            Format::Pcapng(Pcapng::default())
-        } else if let Some(classic) = Classic::open(&mut buffer) {
-            Format::Classic(classic)
-        } else {
-            return Err(FileError::Unknown {
-                name,
-                magic: magic.to_vec(),
+        let Some(format) = format else {
+            let ahead = buffer.ahead();
+            return Err(match ahead.get(..4).unwrap_or(ahead) {
+                [] if !buffer.is_torn() => FileError::Empty { name },
+                begun if MAGICS.iter().any(|magic| magic.starts_with(begun)) => {
+                    FileError::Cut { name }
+                }
+                other => FileError::Unknown {
+                    name,
+                    magic: other.to_vec(),
+                },
             });
         };
         Ok(PacketFile {
