@@ -15,7 +15,7 @@ use recording::{Ledger, Manifest, Recording, SessionInfo};
 use serde::Serialize;
 
 use crate::manner::Manner;
-use crate::{Exit, interrupt, print};
+use crate::{Exit, interrupt, print, stderr};
 
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<Exit> {
         print(&summary.text(&output))?;
     }
     if let Some(why) = nothing_replayed(&manifest) {
-        eprintln!("rehearsal: {why}");
+        stderr::tell(&format!("rehearsal: {why}\n"));
         return Ok(Exit::Failed);
     }
     Ok(if manifest.complete {
