@@ -14,6 +14,9 @@ use crate::{Difference, DifferenceKind, Terms};
 const MAX_TOLD: usize = 100;
 /// Bytes of a value that are told.
 const MAX_VALUE: usize = 200;
+/// Lines of both sides among which those that stand for each other are looked for: it takes time by
+/// the square of them.
+const MAX_ALIGNED: usize = 2000;
 
 /// Fields that say nothing of the answer: times, names of servers and of requests, and how the
 /// message was carried. Compared where the user wants them to be.
@@ -286,9 +289,10 @@ fn compare_json_texts(
     }
 }
 
-/// What stands between the lines that both begin with and those that both end with: line by line
-/// where there are as many of them, otherwise as one.
+/// A changed line at its place, a line that is only on one side at a place of its own: what differs in
+/// the noise run too would hide it otherwise.
 fn compare_lines(old: &str, new: &str, differences: &mut Vec<Difference>) {
+    compare_endings(old, new, differences);
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let same = |pair: &(&&str, &&str)| pair.0 == pair.1;
     let before = old.iter().zip(&new).take_while(same).count();
@@ -302,22 +306,89 @@ fn compare_lines(old: &str, new: &str, differences: &mut Vec<Difference>) {
         .count();
     let old = old.get(..old.len() - after).unwrap_or_default();
     let new = new.get(..new.len() - after).unwrap_or_default();
-    let mut tell = |line: usize, old: &str, new: &str| {
-        let place = format!("line {}", before + line + 1);
-        differences.push(difference(DifferenceKind::Values, &place, old, new));
+    if old.len() + new.len() <= MAX_ALIGNED {
+        for op in similar::capture_diff_slices(similar::Algorithm::Myers, old, new) {
+            let (tag, olds, news) = op.as_tag_tuple();
+            if tag != similar::DiffTag::Equal {
+                let first = before + olds.start;
+                let (olds, news) = (old.get(olds), new.get(news));
+                let lines = [olds, news].map(Option::unwrap_or_default);
+                compare_run(first, lines, differences);
+            }
+        }
+    } else if old.len() == new.len() {
+        compare_run(before, [old, new], differences);
+    } else {
+        let (first, last) = (before + 1, before + old.len());
+        let place = format!("lines {first} to {last}, now {} lines", new.len());
+        let (old, new) = (old.join("\n"), new.join("\n"));
+        differences.push(difference(DifferenceKind::Values, &place, &old, &new));
+    }
+}
+
+/// Lines that stand for each other; `before` are the recorded ones before them.
+fn compare_run(before: usize, [old, new]: [&[&str]; 2], differences: &mut Vec<Difference>) {
+    let mut tell = |place: &str, old: &str, new: &str| {
+        if differences.len() < MAX_TOLD {
+            differences.push(difference(DifferenceKind::Values, place, old, new));
+        }
     };
-    if old.len() != new.len() || old.is_empty() {
-        let text = |lines: &[&str]| match lines {
-            [] => ABSENT.to_owned(),
-            lines => lines.join("\n"),
+    for (at, (old, new)) in old.iter().zip(new).enumerate() {
+        if old != new {
+            tell(&format!("line {}", before + at + 1), old, new);
+        }
+    }
+    for (at, old) in old.iter().enumerate().skip(new.len()) {
+        tell(&format!("line {}, removed", before + at + 1), old, ABSENT);
+    }
+    let next = before + old.len() + 1;
+    for (at, new) in new.iter().skip(old.len()).enumerate() {
+        let place = match at {
+            0 => format!("line {next}, added"),
+            _ => format!("line {next}, added {}", at + 1),
         };
-        return tell(0, &text(old), &text(new));
+        tell(&place, ABSENT, new);
     }
-    let lines = old.iter().zip(new).enumerate();
-    let differing = lines.filter(|(_, (old, new))| old != new);
-    for (line, (old, new)) in differing.take(MAX_TOLD) {
-        tell(line, old, new);
+}
+
+/// How the lines end, and whether the last one does.
+fn compare_endings(old: &str, new: &str, differences: &mut Vec<Difference>) {
+    let mut tell = |place, old: &str, new: &str| {
+        differences.push(difference(DifferenceKind::Values, place, old, new));
+    };
+    let (olds, news): (Vec<&str>, Vec<&str>) = (endings(old).collect(), endings(new).collect());
+    let kinds = |endings: &[&'static str]| -> Vec<&str> {
+        let kinds: BTreeSet<&str> = endings.iter().copied().collect();
+        kinds.into_iter().collect()
+    };
+    let (old_kinds, new_kinds) = (kinds(&olds), kinds(&news));
+    let place = "line endings";
+    if !old_kinds.is_empty() && !new_kinds.is_empty() && old_kinds != new_kinds {
+        tell(place, &old_kinds.join(" and "), &new_kinds.join(" and "));
+    } else if olds.len() == news.len()
+        && let Some(at) = olds.iter().zip(&news).position(|(old, new)| old != new)
+    {
+        let told =
+            |endings: &[&str]| format!("{} at line {}", endings.get(at).unwrap_or(&""), at + 1);
+        tell(place, &told(&olds), &told(&news));
     }
+    let ends = |text: &str| {
+        if text.ends_with('\n') {
+            "present"
+        } else {
+            ABSENT
+        }
+    };
+    if ends(old) != ends(new) {
+        tell("newline at the end", ends(old), ends(new));
+    }
+}
+
+fn endings(text: &str) -> impl Iterator<Item = &'static str> {
+    let lines = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    lines.map(|line| if line.ends_with("\r\n") { "CRLF" } else { "LF" })
 }
 
 #[cfg(test)]
@@ -477,12 +548,73 @@ mod tests {
         );
         assert_eq!(
             between(&old, &html("a\nb\nd\n")),
-            ["values, line 3: c / absent"]
+            ["values, line 3, removed: c / absent"]
         );
         assert_eq!(
             between(&old, &html("a\nb\nc\nd")),
-            ["values, line 5: absent / absent"]
+            ["values, newline at the end: present / absent"]
         );
+        assert_eq!(
+            between(&old, &html("a\r\nb\r\nC\r\nd\r\n")),
+            ["values, line endings: LF / CRLF", "values, line 3: c / C"]
+        );
+        assert_eq!(
+            between(&html("a\r\nb\n"), &html("a\nb\r\n")),
+            ["values, line endings: CRLF at line 1 / LF at line 1"]
+        );
+        assert_eq!(
+            between(&html(""), &html("a")),
+            ["values, line 1, added: absent / a"]
+        );
+    }
+
+    #[test]
+    fn a_line_that_comes_or_goes_has_a_place_of_its_own() {
+        let text = |text: &str| message("200 OK", "Content-Type: text/plain\r\n", text);
+        let old = text("a\nb\nnoise 1\nc\nd\n");
+        let noise = "values, line 3: noise 1 / noise 2";
+        for (new, told) in [
+            ("a\nb\nnoise 2\nc\nd\n", vec![]),
+            (
+                "a\nb\nnoise 2\nnew\nnewer\nc\nd\n",
+                vec![
+                    "values, line 4, added: absent / new",
+                    "values, line 4, added 2: absent / newer",
+                ],
+            ),
+            (
+                "a\nb\nnoise 2\nd\n",
+                vec!["values, line 4, removed: c / absent"],
+            ),
+            (
+                "a\nb\nnoise 2\nc\nd\ne\n",
+                vec!["values, line 6, added: absent / e"],
+            ),
+        ] {
+            let told = [vec![noise], told].concat();
+            assert_eq!(between(&old, &text(new)), told);
+        }
+    }
+
+    #[test]
+    fn many_lines_are_not_aligned() {
+        let lines = |from: usize, count: usize| -> String {
+            let lines = (from..from + count).map(|line| format!("{line}\n"));
+            lines.collect()
+        };
+        let places = |old: &str, new: &str| -> Vec<String> {
+            let mut differences = Vec::new();
+            compare_lines(old, new, &mut differences);
+            differences.into_iter().map(|one| one.place).collect()
+        };
+        let old = format!("same\n{}", lines(0, MAX_ALIGNED));
+        let new = |count| format!("same\n{}", lines(MAX_ALIGNED, count));
+        assert_eq!(
+            places(&old, &new(MAX_ALIGNED + 1)),
+            ["lines 2 to 2001, now 2001 lines"]
+        );
+        let by_line = places(&old, &new(MAX_ALIGNED));
+        assert_eq!(by_line.first().unwrap(), "line 2");
     }
 
     #[test]
