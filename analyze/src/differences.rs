@@ -10,6 +10,9 @@ use crate::table::{Named, Subject, cap, count, reason};
 /// Groups, and sets of places in a group, that are told apart.
 const GROUPS: usize = 500;
 const PLACES: usize = 32;
+/// Places of one set.
+const SET_PLACES: usize = 100;
+const OTHER_PLACES: &str = "other places";
 /// Examples kept for a group: while reading, and shown.
 const EXAMPLES_READ: usize = 6;
 const EXAMPLES: usize = 3;
@@ -296,11 +299,15 @@ impl Gathered {
         self.noise_example = self.noise_example.take().or(other.noise_example);
     }
 
-    fn set(&mut self, places: BTreeSet<String>) -> &mut Set {
+    fn set(&mut self, mut places: BTreeSet<String>) -> &mut Set {
+        if places.len() > SET_PLACES {
+            places = places.into_iter().take(SET_PLACES).collect();
+            places.insert(OTHER_PLACES.to_owned());
+        }
         let places = if self.sets.len() < PLACES || self.sets.contains_key(&places) {
             places
         } else {
-            BTreeSet::from(["other places".to_owned()])
+            BTreeSet::from([OTHER_PLACES.to_owned()])
         };
         self.sets.entry(places).or_default()
     }
@@ -530,6 +537,15 @@ mod tests {
         assert_eq!(column("$.a[7]"), "$.a[7]");
         assert_eq!(column("row 3"), "");
         assert_eq!(column("tag"), "tag");
+    }
+
+    #[test]
+    fn of_many_places_in_one_answer_the_first_are_kept() {
+        let mut gathered = Gathered::default();
+        gathered.set((0..5000).map(|at| format!("$[{at}]")).collect());
+        let places = gathered.sets.keys().next().unwrap();
+        assert_eq!(places.len(), SET_PLACES + 1);
+        assert!(places.contains(OTHER_PLACES));
     }
 
     #[test]

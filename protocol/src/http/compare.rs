@@ -10,7 +10,9 @@ use super::message::Message;
 use super::{cookies, wishes};
 use crate::{Difference, DifferenceKind, Terms};
 
-/// Differences of one response that are told one by one.
+/// Differences of one response's content whose places are told, and those with their values. A place that
+/// is left out may be the one that is no noise.
+const MAX_PLACES: usize = 10_000;
 const MAX_TOLD: usize = 100;
 /// Bytes of a value that are told.
 const MAX_VALUE: usize = 200;
@@ -141,6 +143,21 @@ fn told(value: &str) -> String {
     format!("{}...", value.get(..end).unwrap_or_default())
 }
 
+/// A difference of the content; the values of the first ones only.
+fn tell(differences: &mut Vec<Difference>, place: &str, values: impl FnOnce() -> [String; 2]) {
+    let [old, new] = match differences.len() {
+        ..MAX_TOLD => values(),
+        _ => Default::default(),
+    };
+    let more = format!("more than {MAX_PLACES} differences");
+    let place = match differences.len() {
+        ..MAX_PLACES => place,
+        MAX_PLACES => &more,
+        _ => return,
+    };
+    differences.push(difference(DifferenceKind::Values, place, &old, &new));
+}
+
 fn by_digest(expected: &Exchange, observed: &Exchange) -> Difference {
     let name = |exchange: &Exchange| format!("digest {:016x}", digest(exchange));
     let (old, new) = (name(expected), name(observed));
@@ -238,7 +255,7 @@ fn compare_contents(
 
 /// Keys in any order, items in theirs.
 fn compare_json(old: &Value, new: &Value, path: &mut String, differences: &mut Vec<Difference>) {
-    if differences.len() >= MAX_TOLD {
+    if differences.len() > MAX_PLACES {
         return;
     }
     let here = path.len();
@@ -283,10 +300,7 @@ fn compare_json_texts(
     differences: &mut Vec<Difference>,
 ) {
     let text = |value: Option<&Value>| value.map_or(ABSENT.to_owned(), Value::to_string);
-    if differences.len() < MAX_TOLD {
-        let (old, new) = (text(old), text(new));
-        differences.push(difference(DifferenceKind::Values, path, &old, &new));
-    }
+    tell(differences, path, || [text(old), text(new)]);
 }
 
 /// A changed line at its place, a line that is only on one side at a place of its own: what differs in
@@ -329,9 +343,7 @@ fn compare_lines(old: &str, new: &str, differences: &mut Vec<Difference>) {
 /// Lines that stand for each other; `before` are the recorded ones before them.
 fn compare_run(before: usize, [old, new]: [&[&str]; 2], differences: &mut Vec<Difference>) {
     let mut tell = |place: &str, old: &str, new: &str| {
-        if differences.len() < MAX_TOLD {
-            differences.push(difference(DifferenceKind::Values, place, old, new));
-        }
+        tell(differences, place, || [old.to_owned(), new.to_owned()]);
     };
     for (at, (old, new)) in old.iter().zip(new).enumerate() {
         if old != new {
@@ -536,6 +548,34 @@ mod tests {
             between(&old, &json("oops")),
             [r#"values, line 1: {"a":1,"b":{"c":[1,2,3]},"d":null} / oops"#]
         );
+    }
+
+    #[test]
+    fn many_differences_hide_none_behind_them() {
+        let list = |first: usize, count: usize| -> String {
+            let items: Vec<String> = (first..first + count).map(|it| it.to_string()).collect();
+            format!("[{}]", items.join(","))
+        };
+        let differences = |old: &str, new: &str| {
+            let mut differences = Vec::new();
+            let [old, new] = [old, new].map(|text| serde_json::from_str(text).unwrap());
+            compare_json(&old, &new, &mut "$".to_owned(), &mut differences);
+            differences
+        };
+        let found = differences(&list(0, 300), &list(1, 301));
+        assert_eq!(found.len(), 301);
+        let (told, last) = (found.get(MAX_TOLD - 1).unwrap(), found.last().unwrap());
+        assert_eq!((&*told.expected, &*told.observed), ("99", "100"));
+        assert_eq!((&*last.place, &*last.observed), ("$[300]", ""));
+
+        let found = differences(&list(0, MAX_PLACES + 5), &list(1, MAX_PLACES + 5));
+        assert_eq!(found.len(), MAX_PLACES + 1);
+        assert_eq!(found.last().unwrap().place, "more than 10000 differences");
+
+        let lines = |first, count| list(first, count).replace(',', "\n");
+        let mut found = Vec::new();
+        compare_lines(&lines(0, 300), &lines(500, 300), &mut found);
+        assert_eq!(found.len(), 300);
     }
 
     #[test]
