@@ -70,6 +70,7 @@ const REFERENCES: [&str; 3] = [
     "location",
 ];
 
+const CONTENT_TYPE: &str = "content-type";
 const SET_COOKIE: &str = "set-cookie";
 const ABSENT: &str = "absent";
 
@@ -97,7 +98,7 @@ pub fn compare(expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<D
             }
         }
         _ => {
-            if old.1 != new.1 {
+            if content_type(old.1) != content_type(new.1) {
                 let place = "header content-type";
                 differences.push(difference(DifferenceKind::Headers, place, old.1, new.1));
             }
@@ -177,6 +178,9 @@ fn compare_fields(
             (Some(old), Some(new)) if REFERENCES.contains(&name.as_str()) => {
                 old == new || location::is_same([old, new], owns().each_ref())
             }
+            (Some(old), Some(new)) if name == CONTENT_TYPE => {
+                content_type(old) == content_type(new)
+            }
             (old, new) => old == new,
         };
         if !same {
@@ -186,6 +190,25 @@ fn compare_fields(
             differences.push(difference(DifferenceKind::Headers, &place, &old, &new));
         }
     }
+}
+
+/// However it is written: the case of names and of a `charset`, quotes and white space mean nothing.
+fn content_type(value: &str) -> Vec<(String, String)> {
+    let parts = value.split(';').map(str::trim);
+    parts
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let name = name.trim().to_ascii_lowercase();
+            let value = value.trim();
+            let bare = value.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+            let value = bare.unwrap_or(value);
+            match &*name {
+                "charset" => (name, value.to_ascii_lowercase()),
+                _ => (name, value.to_owned()),
+            }
+        })
+        .collect()
 }
 
 fn is_ignored(name: &str, options: &wishes::Options) -> bool {
@@ -500,6 +523,18 @@ mod tests {
                 "headers, header x-a: 1 / 2"
             ]
         );
+    }
+
+    #[test]
+    fn a_content_type_is_the_same_however_it_is_written() {
+        let message = |value: &str| message("200 OK", &format!("Content-Type: {value}\r\n"), "");
+        let old = message("application/json;charset=utf-8");
+        let differing = |new: &str| between(&old, &message(new)).len();
+        assert_eq!(differing("Application/JSON; Charset=\"UTF-8\""), 0);
+        assert_eq!(differing("application/json; charset=latin1"), 1);
+        assert_eq!(differing("application/json"), 1);
+        let old = message("text/plain; boundary=a");
+        assert_eq!(between(&old, &message("text/plain; boundary=A")).len(), 1);
     }
 
     #[test]
