@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::location::{self, Own};
 use super::message::Message;
-use super::{cookies, wishes};
+use super::wishes;
 use crate::{Difference, DifferenceKind, Terms};
 
 /// Differences of one response's content whose places are told, and those with their values. A place that
@@ -72,6 +72,7 @@ const REFERENCES: [&str; 3] = [
 
 const CONTENT_TYPE: &str = "content-type";
 const SET_COOKIE: &str = "set-cookie";
+const COOKIE_ATTRIBUTES: &str = "set-cookie ";
 const ABSENT: &str = "absent";
 
 pub fn compare(expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference> {
@@ -175,6 +176,8 @@ fn compare_fields(
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
         let same = match (old.get(name), new.get(name)) {
+            // The cookie's name is not on both sides, and that is told.
+            (None, _) | (_, None) if name.starts_with(COOKIE_ATTRIBUTES) => true,
             (Some(old), Some(new)) if REFERENCES.contains(&name.as_str()) => {
                 old == new || location::is_same([old, new], owns().each_ref())
             }
@@ -216,29 +219,77 @@ fn is_ignored(name: &str, options: &wishes::Options) -> bool {
     told("ignore-header") || IGNORED.contains(&name) && !told("compare-header")
 }
 
-/// By lower-case name, several of a name joined; of cookies that are set, the names.
+/// By lower-case name, several of a name joined; of cookies that are set, the names, and by each of them
+/// the attributes.
 fn fields(message: &Message, options: &wishes::Options) -> BTreeMap<String, String> {
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
+    let mut cookies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, value) in message.head.head.fields() {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        if name == SET_COOKIE || is_ignored(&name, options) {
+        if is_ignored(&name, options) {
+            continue;
+        }
+        let value = String::from_utf8_lossy(value);
+        if name == SET_COOKIE {
+            if let Some((name, attributes)) = cookie(&value) {
+                cookies.entry(name).or_default().insert(attributes);
+            }
             continue;
         }
         let known = fields.entry(name).or_default();
         if !known.is_empty() {
             known.push_str(", ");
         }
-        known.push_str(&String::from_utf8_lossy(value));
+        known.push_str(&value);
     }
-    let set = cookies::set_by(&message.head).into_iter();
-    let names: BTreeSet<String> = set
-        .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
-        .collect();
-    if !names.is_empty() && !is_ignored(SET_COOKIE, options) {
-        let names: Vec<String> = names.into_iter().collect();
-        fields.insert(SET_COOKIE.to_owned(), names.join(", "));
+    let join = |texts: Vec<String>| texts.join(", ");
+    if !cookies.is_empty() {
+        let names = join(cookies.keys().cloned().collect());
+        fields.insert(SET_COOKIE.to_owned(), names);
+    }
+    for (name, attributes) in cookies {
+        let attributes = join(attributes.into_iter().collect());
+        fields.insert(format!("{COOKIE_ATTRIBUTES}{name}"), attributes);
     }
     fields
+}
+
+/// The name, and the attributes in one order: without the times, though whether it is deleted.
+fn cookie(field: &str) -> Option<(String, String)> {
+    let mut parts = field.split(';').map(str::trim);
+    let (name, value) = parts.next()?.split_once('=')?;
+    let mut attributes: BTreeMap<String, &str> = BTreeMap::new();
+    for part in parts.filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        attributes.insert(name.trim().to_ascii_lowercase(), value.trim());
+    }
+    let deleted = match (attributes.get("max-age"), attributes.get("expires")) {
+        (Some(age), _) => *age == "0" || age.starts_with('-'),
+        (None, Some(time)) => is_long_past(time),
+        (None, None) => false,
+    };
+    let mut told: Vec<String> = Vec::new();
+    if deleted {
+        attributes.retain(|name, _| name != "max-age" && name != "expires");
+        told.push("deleted".to_owned());
+    } else if value.trim().is_empty() {
+        told.push("empty".to_owned());
+    }
+    told.extend(attributes.into_iter().map(|(name, value)| match &*name {
+        "expires" | "max-age" | "secure" | "httponly" => name,
+        "samesite" => format!("{name}={}", value.to_ascii_lowercase()),
+        _ => format!("{name}={value}"),
+    }));
+    if told.is_empty() {
+        told.push("no attributes".to_owned());
+    }
+    Some((name.trim().to_owned(), told.join("; ")))
+}
+
+/// `Thu, 01 Jan 1970 00:00:00 GMT`, `Thu, 01-Jan-70 00:00:00 GMT`
+fn is_long_past(time: &str) -> bool {
+    time.split([' ', '-', ','])
+        .any(|part| matches!(part, "1970" | "70"))
 }
 
 fn compare_contents(
@@ -498,7 +549,7 @@ mod tests {
         );
         let same = message(
             "200 Fine",
-            "ETag: b\r\nx-a: 1\r\nvary: a, b\r\nSet-Cookie: s=2; Path=/\r\nLocation: http://new:1/a\r\n",
+            "ETag: b\r\nx-a: 1\r\nvary: a, b\r\nSet-Cookie: s=2\r\nLocation: http://new:1/a\r\n",
             "",
         );
         let terms = Terms {
@@ -535,6 +586,40 @@ mod tests {
         assert_eq!(differing("application/json"), 1);
         let old = message("text/plain; boundary=a");
         assert_eq!(between(&old, &message("text/plain; boundary=A")).len(), 1);
+    }
+
+    #[test]
+    fn what_is_said_of_a_cookie_is_compared() {
+        let differing = |old: &str, new: &str| {
+            let [old, new] =
+                [old, new].map(|it| message("200 OK", &format!("Set-Cookie: sid={it}\r\n"), ""));
+            between(&old, &new)
+        };
+        let old =
+            "a; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=60; Expires=Fri, 1 May 2026";
+        let same = "b;max-age=9;expires=Sat, 2 May 2026;httponly; secure; SAMESITE=strict; path=/";
+        assert_eq!(differing(old, same), [""; 0]);
+        assert_eq!(
+            differing("a; Path=/; Secure; HttpOnly; SameSite=Strict", "b; Path=/"),
+            ["headers, header set-cookie sid: httponly; path=/; samesite=strict; secure / path=/"]
+        );
+        let deletions = [
+            "; Max-Age=0",
+            "x; Max-Age=-1; Expires=Fri, 1 May 2026",
+            "; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            "; expires=Thu, 01-Jan-70 00:00:01 GMT",
+        ];
+        for deletion in deletions {
+            assert_eq!(differing("; Max-Age=0", deletion), [""; 0]);
+            assert_eq!(
+                differing("a; Max-Age=60", deletion),
+                ["headers, header set-cookie sid: max-age / deleted"]
+            );
+        }
+        assert_eq!(
+            differing("a", ""),
+            ["headers, header set-cookie sid: no attributes / empty"]
+        );
     }
 
     #[test]
