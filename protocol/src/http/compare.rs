@@ -1,9 +1,11 @@
 //! How two responses to the same request differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use recording::Exchange;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::location::{self, Own};
 use super::message::Message;
@@ -16,6 +18,8 @@ const MAX_PLACES: usize = 10_000;
 const MAX_TOLD: usize = 100;
 /// Bytes of a value that are told.
 const MAX_VALUE: usize = 200;
+/// Values within values of JSON that are compared as such.
+const MAX_DEPTH: usize = 128;
 /// Lines of both sides among which those that stand for each other are looked for: it takes time by
 /// the square of them.
 const MAX_ALIGNED: usize = 2000;
@@ -306,10 +310,11 @@ fn compare_contents(
     }
     let media = old.media_type();
     if media == "application/json" || media.ends_with("+json") {
-        let old = serde_json::from_slice(&old.content);
-        let new = serde_json::from_slice(&new.content);
-        if let (Ok(old), Ok(new)) = (old, new) {
-            compare_json(&old, &new, &mut "$".to_owned(), differences);
+        let texts = [old, new].map(|message| std::str::from_utf8(&message.content).ok());
+        if let [Some(old), Some(new)] = texts
+            && let Some(mut found) = json_differences(old, new)
+        {
+            differences.append(&mut found);
             return;
         }
     }
@@ -327,54 +332,122 @@ fn compare_contents(
     }
 }
 
-/// Keys in any order, items in theirs.
-fn compare_json(old: &Value, new: &Value, path: &mut String, differences: &mut Vec<Difference>) {
-    if differences.len() > MAX_PLACES {
-        return;
-    }
-    let here = path.len();
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-            for key in keys {
-                path.push('.');
-                path.push_str(key);
-                compare_json_parts(old.get(key), new.get(key), path, differences);
-                path.truncate(here);
-            }
-        }
-        (Value::Array(old), Value::Array(new)) => {
-            for at in 0..old.len().max(new.len()) {
-                path.push_str(&format!("[{at}]"));
-                compare_json_parts(old.get(at), new.get(at), path, differences);
-                path.truncate(here);
-            }
-        }
-        _ if old == new => {}
-        _ => compare_json_texts(Some(old), Some(new), path, differences),
-    }
+fn json_differences(old: &str, new: &str) -> Option<Vec<Difference>> {
+    let [old, new]: [&RawValue; 2] = [json(old)?, json(new)?];
+    let mut differences = Vec::new();
+    let mut path = "$".to_owned();
+    compare_json(old.get(), new.get(), MAX_DEPTH, &mut path, &mut differences)?;
+    Some(differences)
 }
 
-fn compare_json_parts(
-    old: Option<&Value>,
-    new: Option<&Value>,
+/// Keys in any order, items in theirs. `None` where one of them cannot be read.
+fn compare_json(
+    old: &str,
+    new: &str,
+    depth: usize,
     path: &mut String,
     differences: &mut Vec<Difference>,
-) {
-    match (old, new) {
-        (Some(old), Some(new)) => compare_json(old, new, path, differences),
-        _ => compare_json_texts(old, new, path, differences),
+) -> Option<()> {
+    if old == new || differences.len() > MAX_PLACES {
+        return Some(());
+    }
+    let depth = depth.checked_sub(1)?;
+    let here = path.len();
+    let mut compare_parts = |old: Option<&&RawValue>, new: Option<&&RawValue>, part: String| {
+        path.push_str(&part);
+        let text = |value: Option<&&RawValue>| value.map_or(ABSENT, |it| it.get()).to_owned();
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                compare_json(old.get(), new.get(), depth, path, differences)?;
+            }
+            _ => tell(differences, path, || [text(old), text(new)]),
+        }
+        path.truncate(here);
+        Some(())
+    };
+    match (old.as_bytes().first()?, new.as_bytes().first()?) {
+        (b'{', b'{') => {
+            let [old, new]: [Entries<'_>; 2] = [json(old)?, json(new)?];
+            let keys: BTreeSet<&(String, usize)> = old.0.keys().chain(new.0.keys()).collect();
+            for key in keys {
+                let part = match key {
+                    (name, 0) => format!(".{name}"),
+                    (name, again) => format!(".{name} ({})", again + 1),
+                };
+                compare_parts(old.0.get(key), new.0.get(key), part)?;
+            }
+        }
+        (b'[', b'[') => {
+            let [old, new]: [Vec<&RawValue>; 2] = [json(old)?, json(new)?];
+            for at in 0..old.len().max(new.len()) {
+                compare_parts(old.get(at), new.get(at), format!("[{at}]"))?;
+            }
+        }
+        (b'"', b'"') if json::<String>(old)? == json::<String>(new)? => {}
+        _ if number(old).is_some_and(|old| number(new) == Some(old)) => {}
+        _ => tell(differences, path, || [old.to_owned(), new.to_owned()]),
+    }
+    Some(())
+}
+
+fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    serde_json::from_str(text).ok()
+}
+
+/// Of an object: by key, and how often it was there before.
+struct Entries<'a>(BTreeMap<(String, usize), &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Entries<'a>, D::Error> {
+        from.deserialize_map(EntriesVisitor)
     }
 }
 
-fn compare_json_texts(
-    old: Option<&Value>,
-    new: Option<&Value>,
-    path: &str,
-    differences: &mut Vec<Difference>,
-) {
-    let text = |value: Option<&Value>| value.map_or(ABSENT.to_owned(), Value::to_string);
-    tell(differences, path, || [text(old), text(new)]);
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = BTreeMap::new();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            let times = seen.entry(name.clone()).or_default();
+            entries.insert((name, *times), value);
+            *times += 1;
+        }
+        Ok(Entries(entries))
+    }
+}
+
+/// A number with a point or an exponent, exactly: negative, digits, power of ten. Others are as they are
+/// written: 1 and 1.0 differ, 1.0 and 1e0 do not.
+fn number(text: &str) -> Option<(bool, String, i64)> {
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let exact =
+        text.starts_with(|first: char| first.is_ascii_digit()) && text.contains(['.', 'e', 'E']);
+    if !exact {
+        return None;
+    }
+    let (mantissa, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    let bare = digits.trim_end_matches('0');
+    if bare.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    let power: i64 = power.parse().ok()?;
+    let power = power.checked_sub(fraction.len() as i64)?;
+    let power = power.checked_add((digits.len() - bare.len()) as i64)?;
+    Some((negative, bare.to_owned(), power))
 }
 
 /// A changed line at its place, a line that is only on one side at a place of its own: what differs in
@@ -671,17 +744,47 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_json_are_exact_and_told_as_sent() {
+        let differing = |old: &str, new: &str| -> Vec<String> {
+            let found = json_differences(old, new).unwrap().into_iter();
+            found
+                .map(|it| format!("{}: {} / {}", it.place, it.expected, it.observed))
+                .collect()
+        };
+        for (old, new) in [
+            ("123456789012345678901", "123456789012345678902"),
+            ("9007199254740993.0", "9007199254740992.0"),
+            ("1", "1.0"),
+            ("1.5", "-1.5"),
+            ("1e999999999999999999999", "2e999999999999999999999"),
+        ] {
+            assert_eq!(differing(old, new), [format!("$: {old} / {new}")]);
+        }
+        for (old, new) in [("1.0", "1e0"), ("10.50", "105E-1"), ("-0.0", "0e7")] {
+            assert_eq!(differing(old, new), [""; 0]);
+        }
+        assert_eq!(differing(r#""\u0061\/""#, r#""a/""#), [""; 0]);
+    }
+
+    #[test]
+    fn keys_that_come_twice_are_compared_both() {
+        let found = json_differences(r#"{"a":1,"a":2}"#, r#"{"a":3,"a":2}"#).unwrap();
+        let places: Vec<&str> = found.iter().map(|it| &*it.place).collect();
+        assert_eq!(places, ["$.a"]);
+        let found = json_differences(r#"{"a":1}"#, r#"{"a":1,"a":1}"#).unwrap();
+        let places: Vec<&str> = found.iter().map(|it| &*it.place).collect();
+        assert_eq!(places, ["$.a (2)"]);
+        let deep = |value: &str| format!("{}{value}{}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(json_differences(&deep("1"), &deep("2")), None);
+    }
+
+    #[test]
     fn many_differences_hide_none_behind_them() {
         let list = |first: usize, count: usize| -> String {
             let items: Vec<String> = (first..first + count).map(|it| it.to_string()).collect();
             format!("[{}]", items.join(","))
         };
-        let differences = |old: &str, new: &str| {
-            let mut differences = Vec::new();
-            let [old, new] = [old, new].map(|text| serde_json::from_str(text).unwrap());
-            compare_json(&old, &new, &mut "$".to_owned(), &mut differences);
-            differences
-        };
+        let differences = |old: &str, new: &str| json_differences(old, new).unwrap();
         let found = differences(&list(0, 300), &list(1, 301));
         assert_eq!(found.len(), 301);
         let (told, last) = (found.get(MAX_TOLD - 1).unwrap(), found.last().unwrap());
