@@ -77,6 +77,7 @@ const REFERENCES: [&str; 3] = [
 const CONTENT_TYPE: &str = "content-type";
 const SET_COOKIE: &str = "set-cookie";
 const COOKIE_ATTRIBUTES: &str = "set-cookie ";
+const BODY: &str = "body";
 const ABSENT: &str = "absent";
 
 pub fn compare(expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference> {
@@ -108,7 +109,7 @@ pub fn compare(expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<D
                 differences.push(difference(DifferenceKind::Headers, place, old.1, new.1));
             }
             if digest(expected) != digest(observed) {
-                differences.push(by_digest(expected, observed));
+                differences.push(by_digest(Difference::OVER_CAP, expected, observed));
             }
         }
     }
@@ -164,10 +165,10 @@ fn tell(differences: &mut Vec<Difference>, place: &str, values: impl FnOnce() ->
     differences.push(difference(DifferenceKind::Values, place, &old, &new));
 }
 
-fn by_digest(expected: &Exchange, observed: &Exchange) -> Difference {
+fn by_digest(place: &str, expected: &Exchange, observed: &Exchange) -> Difference {
     let name = |exchange: &Exchange| format!("digest {:016x}", digest(exchange));
     let (old, new) = (name(expected), name(observed));
-    difference(DifferenceKind::Values, "body", &old, &new)
+    difference(DifferenceKind::Values, place, &old, &new)
 }
 
 fn compare_fields(
@@ -280,7 +281,8 @@ fn cookie(field: &str) -> Option<(String, String)> {
         told.push("empty".to_owned());
     }
     told.extend(attributes.into_iter().map(|(name, value)| match &*name {
-        "expires" | "max-age" | "secure" | "httponly" => name,
+        // A target sets the domain that it is asked under.
+        "expires" | "max-age" | "domain" | "secure" | "httponly" => name,
         "samesite" => format!("{name}={}", value.to_ascii_lowercase()),
         _ => format!("{name}={value}"),
     }));
@@ -303,9 +305,12 @@ fn compare_contents(
     new: &Message,
     differences: &mut Vec<Difference>,
 ) {
-    let readable = |message: &Message| !message.cut && !message.encoded;
-    if !readable(old) || !readable(new) {
-        differences.push(by_digest(expected, observed));
+    if old.cut || new.cut {
+        differences.push(by_digest(Difference::OVER_CAP, expected, observed));
+        return;
+    }
+    if old.encoded || new.encoded {
+        differences.push(by_digest(BODY, expected, observed));
         return;
     }
     let media = old.media_type();
@@ -328,7 +333,7 @@ fn compare_contents(
         std::str::from_utf8(&new.content),
     ) {
         (Ok(old), Ok(new)) if text => compare_lines(old, new, differences),
-        _ => differences.push(by_digest(expected, observed)),
+        _ => differences.push(by_digest(BODY, expected, observed)),
     }
 }
 
