@@ -35,6 +35,9 @@ pub(super) struct Login {
 pub(super) enum Stage {
     Startup,
     Authenticating,
+    /// The server's bytes were lost, and the client asks since: whether the server is ready for
+    /// queries by now, its next bytes tell.
+    Lost,
     Done,
 }
 
@@ -65,11 +68,19 @@ impl Login {
         let message = Message::of(frame)?;
         self.assembler
             .take(frame, message.as_ref(), began, at, &mut session.shapes)?;
-        let Some(message) = message else {
-            return Ok(());
-        };
+        if let Frame::Damaged { .. } = frame {
+            mark(rows);
+        }
         let status = match message {
-            Message::BackendKeyData { process, .. } => {
+            None => match frame {
+                Frame::Damaged { tag: b'Z', .. } => Status::Ok,
+                Frame::Damaged { tag: b'E', .. } => {
+                    session.ended = session.ended.or(Some(("login failed", at)));
+                    Status::Error
+                }
+                _ => return Ok(()),
+            },
+            Some(Message::BackendKeyData { process, .. }) => {
                 if let Some(info) = rows
                     .order
                     .opening
@@ -80,17 +91,19 @@ impl Login {
                 }
                 return Ok(());
             }
-            Message::ReadyForQuery(_) => Status::Ok,
-            Message::Error(_) => {
+            Some(Message::ReadyForQuery(_)) => Status::Ok,
+            Some(Message::Error(_)) => {
                 session.ended = session.ended.or(Some(("login failed", at)));
                 Status::Error
             }
-            Message::Authentication(_)
-            | Message::ParameterStatus { .. }
-            | Message::NegotiateProtocolVersion { .. }
-            | Message::Notice(_)
-            | Message::Unknown { .. } => return Ok(()),
-            _ => {
+            Some(
+                Message::Authentication(_)
+                | Message::ParameterStatus { .. }
+                | Message::NegotiateProtocolVersion { .. }
+                | Message::Notice(_)
+                | Message::Unknown { .. },
+            ) => return Ok(()),
+            Some(_) => {
                 return Err(ReadError::Value {
                     what: "login",
                     value: frame.tag().into(),
@@ -107,6 +120,54 @@ impl Login {
         }
         rows.open();
         Ok(())
+    }
+
+    /// Bytes of the server's were lost, and it is not known which messages.
+    pub(super) fn server_gap(&mut self, session: &mut Session, rows: &mut Rows<'_>) {
+        if self.stage != Stage::Authenticating {
+            return;
+        }
+        self.assembler.lost();
+        mark(rows);
+        if !session.waiting.is_empty() {
+            // The client did not wait for the login, so that its next request proves nothing.
+            session.pipelines = true;
+            self.stage = Stage::Lost;
+        }
+    }
+
+    /// What the client sent may be what only one sends that was let in.
+    pub(super) fn client_spoke(&mut self, session: &Session, rows: &mut Rows<'_>) {
+        if self.stage == Stage::Authenticating
+            && session.server_place != Place::Known
+            && !session.waiting.is_empty()
+        {
+            self.stage = Stage::Lost;
+            succeeded(rows);
+        }
+    }
+
+    /// The server is ready for queries, though it was not seen to say so. When it said so is not
+    /// known, so that the opening has no response.
+    pub(super) fn passed(&mut self, rows: &mut Rows<'_>) {
+        self.stage = Stage::Done;
+        self.assembler = Assembler::new(0);
+        succeeded(rows);
+        rows.open();
+    }
+}
+
+/// Bytes of the server's are missing in the opening.
+fn mark(rows: &mut Rows<'_>) {
+    if let Some(opening) = &mut rows.order.opening {
+        opening.notes.add(Notes::RESPONSE_GAP);
+    }
+}
+
+fn succeeded(rows: &mut Rows<'_>) {
+    if let Some(opening) = &mut rows.order.opening {
+        opening.status = Status::Ok;
+        opening.reason = None;
     }
 }
 
@@ -221,6 +282,15 @@ impl Decoder {
         self.login.stage = Stage::Done;
         self.session.ended = None;
         self.over = true;
+    }
+
+    /// Answers to wishes to encrypt were lost, and nothing else: what the client sends next tells
+    /// what they were.
+    pub(super) fn lost_answers(&mut self, len: u64) -> bool {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let left = self.login.answers.checked_sub(len).filter(|_| len > 0);
+        self.login.answers = left.unwrap_or(0);
+        left.is_some()
     }
 
     /// What the server says before the client's StartupMessage: a byte for each wish to encrypt.

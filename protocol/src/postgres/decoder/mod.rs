@@ -19,7 +19,7 @@ use recording::{Exchange, Kind, Notes, Status, Timestamp};
 use self::login::{Login, Stage};
 use self::rows::Order;
 use self::session::Session;
-use self::stream::{Place, Stream, begins_response, ends_ready, whole_requests};
+use self::stream::{Place, Stream, begins_answer, begins_response, ends_ready, whole_requests};
 use super::messages::FrameError;
 use crate::border::{self, Known, Limits, Opening, Side, Strangers};
 use crate::reader::ReadError;
@@ -33,8 +33,8 @@ const VIOLATION: &str = "protocol violation";
 /// Startup --> Authenticating --> Done            requests and responses
 ///    |              |             |
 ///    +--> rejected  +--> failed   +--> violation  nothing more is read
-///    +--> encrypted
-///    +--> cancel
+///    +--> encrypted |
+///    +--> cancel    +--> Lost --> Done           the login's end is missing
 /// ```
 #[derive(Debug)]
 pub(crate) struct Decoder {
@@ -143,6 +143,7 @@ impl Decoder {
                 .map_err(Fault::from)
         })?;
         self.client.began = began;
+        self.login.client_spoke(&self.session, &mut rows);
         Ok(())
     }
 
@@ -159,7 +160,12 @@ impl Decoder {
             return Ok(());
         }
         if self.session.server_place != Place::Known {
-            let likely = self.session.server_place == Place::Likely && begins_response(input);
+            let lost = self.login.stage == Stage::Lost;
+            let begins = if lost { begins_answer } else { begins_response };
+            let likely = self.session.server_place == Place::Likely && begins(input);
+            if lost && (likely || ends_ready(input)) {
+                self.login.passed(&mut self.order.rows(out));
+            }
             if !likely {
                 self.session.server_place = Place::Unknown;
                 self.session.server_idle = false;
@@ -169,8 +175,14 @@ impl Decoder {
                 // The server has said all that it had to say: from here on, all is known again.
                 let start = input.len() - 6;
                 input = input.get(start..).unwrap_or_default();
-                if self.session.waiting.len() > 1 {
+                if lost || self.session.waiting.len() > 1 {
                     self.session.abandon(&mut self.order.rows(out));
+                }
+                if lost {
+                    // The login's or a request's: it is nobody's.
+                    self.session.paired = false;
+                    self.session.server_idle = true;
+                    input = &[];
                 }
             }
             self.session.server_place = Place::Known;
@@ -224,19 +236,30 @@ impl Decoder {
 
     /// It is not known any more where messages begin.
     fn lose_place(&mut self, from: Side, at: Timestamp, out: &mut Vec<Exchange>) {
-        let mut rows = self.order.rows(out);
         match from {
             Side::Client => {
                 let partial = self.client.framer.partial();
                 self.client.framer.gap(0);
-                self.client.place = Place::Unknown;
-                self.session.client_gap(partial, at, &mut rows);
+                self.client_gap(partial, at, out);
             }
             Side::Server => {
                 self.server.framer.gap(0);
-                self.session.server_gap(&mut rows);
+                self.server_gap(out);
             }
         }
+    }
+
+    fn client_gap(&mut self, partial: Option<u8>, at: Timestamp, out: &mut Vec<Exchange>) {
+        let mut rows = self.order.rows(out);
+        self.client.place = Place::Unknown;
+        self.session.client_gap(partial, at, &mut rows);
+        self.login.client_spoke(&self.session, &mut rows);
+    }
+
+    fn server_gap(&mut self, out: &mut Vec<Exchange>) {
+        let mut rows = self.order.rows(out);
+        self.login.server_gap(&mut self.session, &mut rows);
+        self.session.server_gap(&mut rows);
     }
 
     /// Nothing more is read.
@@ -263,6 +286,9 @@ impl border::Decoder for Decoder {
         if self.silent() {
             return;
         }
+        if from == Side::Server && self.lost_answers(len) {
+            return;
+        }
         if self.login.stage == Stage::Startup {
             self.client.framer.gap(0);
             self.join_mid_stream();
@@ -277,19 +303,9 @@ impl border::Decoder for Decoder {
         if stream.framer.gap(len) {
             return;
         }
-        if from == Side::Server
-            && self.login.stage == Stage::Authenticating
-            && let Some(opening) = &mut self.order.opening
-        {
-            opening.notes.add(Notes::RESPONSE_GAP);
-        }
-        let mut rows = self.order.rows(out);
         match from {
-            Side::Client => {
-                self.client.place = Place::Unknown;
-                self.session.client_gap(partial, at, &mut rows);
-            }
-            Side::Server => self.session.server_gap(&mut rows),
+            Side::Client => self.client_gap(partial, at, out),
+            Side::Server => self.server_gap(out),
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) struct Session {
     pub(super) server_place: Place,
     pub(super) server_spoke: bool,
     /// Requests were sent before the response to the one before was complete.
-    pipelines: bool,
+    pub(super) pipelines: bool,
     /// What the server says outside of any request.
     unasked: Assembler,
     /// The end that the protocol itself announced.
@@ -205,10 +205,13 @@ impl Session {
         if tag == b'Q' {
             unit.understand_query(&self.strangers, &mut self.patterns);
         }
-        if unit.closed
-            && !self.paired
-            && let Some(unit) = self.waiting.pop_back()
-        {
+        if !unit.closed || self.paired {
+            return;
+        }
+        if self.server_place != Place::Known {
+            // Nor is it known whose the server's next words are, of those before.
+            self.abandon(rows);
+        } else if let Some(unit) = self.waiting.pop_back() {
             self.give(unit, Some(GAP), rows);
         }
     }

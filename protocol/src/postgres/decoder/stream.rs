@@ -84,6 +84,21 @@ pub(super) fn begins_response(bytes: &[u8]) -> bool {
     }
 }
 
+/// The same, and no login goes on with them, or is refused. What a server may say at any time, and
+/// a mere ReadyForQuery, decide nothing.
+pub(super) fn begins_answer(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((b'S' | b'N' | b'A', _, next)) = cut(rest) {
+        rest = next;
+    }
+    begins_response(bytes)
+        && match rest.first() {
+            None | Some(b'S' | b'N' | b'A' | b'Z') => false,
+            Some(b'E') => ends_ready(bytes),
+            Some(_) => true,
+        }
+}
+
 /// A ReadyForQuery stands at the end: the server has nothing more to say.
 pub(super) fn ends_ready(bytes: &[u8]) -> bool {
     matches!(bytes, [.., b'Z', 0, 0, 0, 5, b'I' | b'T' | b'E'])
