@@ -246,7 +246,10 @@ struct Counter {
     out: Inspection,
     first: Option<Timestamp>,
     last: Timestamp,
-    second: (i64, u64),
+    /// Requests that were sent, and by second. A recording's rows come in order of time, so that the
+    /// second under way is enough; a run's come in that of its recording.
+    sent: u64,
+    seconds: HashMap<i64, u64>,
     peak: (i64, u64),
     latency: Samples,
     first_byte: Samples,
@@ -263,7 +266,8 @@ impl Counter {
             out: Inspection::default(),
             first: None,
             last: Timestamp(0),
-            second: (0, 0),
+            sent: 0,
+            seconds: HashMap::new(),
             peak: (0, 0),
             latency: Samples::fine(),
             first_byte: Samples::fine(),
@@ -279,9 +283,12 @@ impl Counter {
             self.table.rename(&self.learnt);
         }
         let row = &row;
-        self.first.get_or_insert(row.started_at);
-        let end = row.response.as_ref().map(|r| r.last_byte_at);
-        self.last = self.last.max(row.started_at).max(end.unwrap_or_default());
+        let sent_at = sent_at(row);
+        let end = row.response.as_ref().map(|r| r.last_byte_at).or(sent_at);
+        if let Some(at) = sent_at {
+            self.first = Some(self.first.map_or(at, |first| first.min(at)));
+            self.last = self.last.max(at).max(end.unwrap_or_default());
+        }
         for name in row.notes.to_string().split(',').filter(|n| !n.is_empty()) {
             count(&mut self.out.notes, name, 1);
         }
@@ -308,7 +315,7 @@ impl Counter {
             if row.kind == Kind::Close {
                 session.ended_by = Some(reason(row).to_string());
             }
-            let end = end.unwrap_or(row.started_at).since(session.began) as f64 / 1e9;
+            let end = end.unwrap_or_default().since(session.began) as f64 / 1e9;
             session.seconds = session.seconds.max(end);
         }
     }
@@ -331,12 +338,13 @@ impl Counter {
             self.out.sessions_not_listed += 1;
             return;
         }
+        let began = sent_at(row).unwrap_or(row.started_at);
         let mut session = Session {
             session: row.session,
-            started_at: row.started_at.to_string(),
+            started_at: began.to_string(),
             encrypted,
             mid_stream: row.notes.contains(Notes::MID_STREAM),
-            began: row.started_at,
+            began,
             order: self.listed.len(),
             ..Session::default()
         };
@@ -353,13 +361,17 @@ impl Counter {
     }
 
     fn request(&mut self, row: &Exchange) {
-        let second = row.started_at.0.div_euclid(1_000_000_000);
-        if self.second.0 != second {
-            self.second = (second, 0);
-        }
-        self.second.1 += 1;
-        if self.second.1 > self.peak.1 {
-            self.peak = self.second;
+        if let Some(at) = sent_at(row) {
+            let second = at.0.div_euclid(1_000_000_000);
+            if row.pacing.is_none() && !self.seconds.contains_key(&second) {
+                self.seconds.clear();
+            }
+            let count = self.seconds.entry(second).or_default();
+            *count += 1;
+            if *count > self.peak.1 {
+                self.peak = (second, *count);
+            }
+            self.sent += 1;
         }
         if let (Status::Ok | Status::Error, Some(oddity)) = (row.status, &row.reason) {
             count(&mut self.out.oddities, oddity, 1);
@@ -392,7 +404,7 @@ impl Counter {
         if self.peak.1 > 0 {
             out.rates = Rates {
                 // Less than a second says nothing of a rate.
-                mean: out.totals.requests as f64 / seconds.max(1.0),
+                mean: self.sent as f64 / seconds.max(1.0),
                 peak: self.peak.1,
                 peak_at: Timestamp(self.peak.0.saturating_mul(1_000_000_000)).to_string(),
             };
@@ -426,6 +438,12 @@ impl Counter {
             .sort_by_key(|session| (session.order, session.session));
         out
     }
+}
+
+/// When the row began: in a run when it was sent there, on the run's clock, if it was.
+fn sent_at(row: &Exchange) -> Option<Timestamp> {
+    let at = row.pacing.map_or(row.started_at, |pacing| pacing.sent_at);
+    (row.status != Status::Skipped && at != Timestamp(0)).then_some(at)
 }
 
 #[cfg(test)]
@@ -515,6 +533,46 @@ mod tests {
             top,
             [("GET /users/{name}", 300, 300), ("GET /cart", 10, 10)]
         );
+    }
+
+    #[test]
+    fn a_run_is_told_by_its_own_clock() {
+        const DAY: i64 = 24 * 3600 * 1_000_000;
+        let start = testing::open(1).started_at.0;
+        let sent = |row: Exchange, after: i64| row.replayed_us(DAY + after);
+        // The second session, which was recorded at the same time, is late.
+        let mut rows = vec![
+            sent(testing::open(1), 0),
+            sent(testing::open(2), 5_000_000),
+            sent(testing::request(1, 1, "select 1"), 0),
+            sent(testing::request(2, 1, "select 1"), 5_000_000),
+            sent(testing::request(1, 2, "select 2"), 0),
+            sent(testing::request(2, 2, "select 2"), 5_000_000),
+            sent(testing::request(2, 3, "select 3"), 5_000_000),
+            testing::request(1, 3, "select 3").lost(Status::Skipped, "incomplete"),
+        ];
+        let mut unsent = testing::request(1, 4, "select 4");
+        unsent = unsent.lost(Status::Skipped, "incomplete");
+        unsent.pacing = Some(recording::Pacing::default());
+        rows.push(unsent);
+        let end = rows
+            .iter()
+            .filter_map(|row| Some(row.response.as_ref()?.last_byte_at.0));
+        let end = end.max().unwrap_or_default();
+        let run = inspect(rows);
+        let began = start + DAY * 1_000;
+        assert_eq!(run.span.start, Timestamp(began).to_string());
+        assert_eq!(run.span.end, Timestamp(end).to_string());
+        assert_eq!(run.span.seconds, (end - began) as f64 / 1e9);
+        assert!(run.span.seconds < 10.0, "{}", run.span.seconds);
+        assert_eq!(run.totals.requests, 7);
+        assert_eq!(run.rates.mean, 5.0 / run.span.seconds);
+        assert_eq!(run.rates.peak, 3);
+        let second = Timestamp(began + 5_000_000_000).to_string();
+        assert_eq!(run.rates.peak_at, second);
+        let late = &run.by_session[1];
+        assert_eq!(late.started_at, second);
+        assert!(late.seconds < 5.0, "{}", late.seconds);
     }
 
     #[test]
