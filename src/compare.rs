@@ -1,6 +1,8 @@
 //! `rehearsal compare`: two runs, request by request.
 
 use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -131,15 +133,47 @@ pub fn exit(comparison: &Comparison) -> Exit {
 
 /// Reports quote what clients sent, so they are for their owner only.
 pub fn write(file: &Path, text: &str) -> Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    write_private(file, text).with_context(|| format!("failed to write {}", file.display()))
+}
 
-    fs::OpenOptions::new()
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut open = fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(file)
-        .and_then(|mut open| open.write_all(text.as_bytes()))
-        .with_context(|| format!("failed to write {}", file.display()))
+        .open(file)?;
+    let found = open.metadata()?;
+    // One that was there keeps its mode when it is opened. Devices and pipes keep theirs.
+    if found.is_file() && found.permissions().mode() & 0o077 != 0 {
+        open.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    open.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("report.html");
+        let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        write(&file, "new").unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        write(&file, "newer").unwrap();
+        assert_eq!(mode(), 0o600);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "newer");
+    }
+
+    #[test]
+    fn a_device_keeps_its_mode() {
+        let null = Path::new("/dev/null");
+        let mode = || fs::metadata(null).unwrap().permissions().mode();
+        let before = mode();
+        write(null, "nothing").unwrap();
+        assert_eq!(mode(), before);
+    }
 }

@@ -1,6 +1,7 @@
 //! `rehearsal run`: a whole rehearsal from one plan.
 
-use std::fs;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -70,12 +71,7 @@ pub fn run(args: Args) -> Result<Exit> {
     for options in [&old, &new] {
         ::replay::check(&recording, options)?;
     }
-    fs::create_dir(&plan.output).with_context(|| {
-        format!(
-            "failed to make the output folder {}: name one that does not exist yet",
-            plan.output.display()
-        )
-    })?;
+    make(&plan.output)?;
     let rehearsal = Rehearsal {
         recording,
         folder,
@@ -102,6 +98,17 @@ pub fn run(args: Args) -> Result<Exit> {
     print(&report::terminal(&comparison))?;
     print(&format!("\n{}\n{}\n", html.display(), json.display()))?;
     Ok(compare::exit(&comparison))
+}
+
+/// For its owner only, as all that goes into it.
+fn make(output: &Path) -> Result<()> {
+    let made = DirBuilder::new().mode(0o700).create(output);
+    made.with_context(|| {
+        format!(
+            "failed to make the output folder {}: name one that does not exist yet",
+            output.display()
+        )
+    })
 }
 
 struct Rehearsal {
@@ -153,5 +160,24 @@ impl Rehearsal {
         if !self.quiet {
             stderr::tell(&format!("==> {what}\n"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_output_is_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("monday.runs");
+        make(&output).unwrap();
+        let mode = fs::metadata(&output).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let error = make(&output).unwrap_err().to_string();
+        assert!(error.contains("does not exist yet"), "{error}");
     }
 }
