@@ -10,7 +10,7 @@ use ::capture::{
     Assumed, Budget, CaptureError, Only, Options, Ports, Probe, Progress, Sample, Source,
     Unprivileged,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use bytesize::ByteSize;
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,7 +18,7 @@ use protocol::Protocol;
 use recording::{Ledger, StoreError};
 use replay::{Target, TlsMode};
 
-use crate::{Exit, interrupt, stderr};
+use crate::{Exit, Usage, interrupt, stderr};
 
 const MIN_SEGMENT: usize = 64 << 10;
 const MIN_DISK: u64 = 1 << 20;
@@ -152,7 +152,9 @@ fn port(text: &str) -> Result<(u16, Option<&'static dyn Protocol>), String> {
     };
     let port: u16 = number
         .parse()
-        .map_err(|_| format!("{number:?} is not a port"))?;
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| format!("{number:?} is not a port"))?;
     let mut known = protocol::registry().iter().copied();
     let Some(name) = name else {
         let own = known.find(|protocol| protocol.default_port() == port);
@@ -177,14 +179,16 @@ fn ports(told: &[(u16, Option<&'static dyn Protocol>)]) -> Ports {
 }
 
 fn probe(url: &str) -> Result<Probe> {
-    let mut target = Target::parse(url, protocol::registry()).context("--probe")?;
+    let mut target = Target::parse(url, protocol::registry())
+        .context("--probe")
+        .map_err(Usage::of)?;
     if !matches!(target.tls, TlsMode::Disable | TlsMode::Prefer) {
-        bail!(
-            "--probe asks without TLS: say sslmode=disable, and ask over a network to be trusted"
-        );
+        return Err(Usage::because(
+            "--probe asks without TLS: say sslmode=disable, and ask over a network to be trusted",
+        ));
     }
     if target.login.user.is_none() {
-        bail!("--probe: name the user in the URL");
+        return Err(Usage::because("--probe: name the user in the URL"));
     }
     for warning in target.find_password(&|name| std::env::var(name).ok()) {
         tracing::warn!("{warning}");
@@ -208,23 +212,23 @@ pub fn run(args: Args) -> Result<Exit> {
     let mut options = Options::new(interfaces.chain(files).collect(), ports(&args.ports));
     options.memory = usize::try_from(args.max_memory).unwrap_or(usize::MAX);
     if options.memory < Budget::LEAST {
-        bail!("--max-memory must be 64MiB or more");
+        return Err(Usage::because("--max-memory must be 64MiB or more"));
     }
     let budget = Budget::of(options.memory, options.workers);
     let largest = budget.largest_row();
     options.limits.body = usize::try_from(args.body_limit).unwrap_or(usize::MAX);
     if options.limits.body > largest / 2 {
-        bail!(
+        return Err(Usage::because(format_args!(
             "--body-limit must be at most {} with this --max-memory",
             ByteSize(largest as u64 / 2)
-        );
+        )));
     }
     options.limits.request = options.limits.request.min(largest - options.limits.body);
     options.writer.flush_bytes = budget.flush_bytes();
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()
         .filter(|size| i32::try_from(*size).is_ok())
-        .context("--buffer-size must be below 2GiB")?;
+        .ok_or_else(|| Usage::because("--buffer-size must be below 2GiB"))?;
     options.sample = args.sample;
     options.only = Only {
         users: args.only_user,
@@ -238,26 +242,29 @@ pub fn run(args: Args) -> Result<Exit> {
     if let Some(probe) = &options.probe
         && options.ports.get(probe.port).is_none()
     {
-        bail!("--probe asks port {}, which is not captured", probe.port);
+        let why = format_args!("--probe asks port {}, which is not captured", probe.port);
+        return Err(Usage::because(why));
     }
     options.live.filter = args.filter;
     options.live.snaplen = u32::try_from(args.snaplen)
         .ok()
         .filter(|size| (1..=262_144).contains(size))
-        .context("--snaplen must be from 1 to 256KiB")?;
+        .ok_or_else(|| Usage::because("--snaplen must be from 1 to 256KiB"))?;
     options.duration = args.duration;
     let largest = budget.largest_segment();
     options.writer.rotate_bytes = match args.rotate_size.map(usize::try_from).transpose()? {
         None => largest.min(options.writer.rotate_bytes),
         Some(size) if (MIN_SEGMENT..=largest).contains(&size) => size,
-        Some(_) => bail!(
-            "--rotate-size must be from 64KiB to {} with this --max-memory",
-            ByteSize(largest as u64)
-        ),
+        Some(_) => {
+            return Err(Usage::because(format_args!(
+                "--rotate-size must be from 64KiB to {} with this --max-memory",
+                ByteSize(largest as u64)
+            )));
+        }
     };
     options.writer.rotate_after = args.rotate_every;
     if args.max_disk.is_some_and(|size| size < MIN_DISK) {
-        bail!("--max-disk must be 1MiB or more");
+        return Err(Usage::because("--max-disk must be 1MiB or more"));
     }
     options.writer.max_bytes = args.max_disk;
     options.user = args.user.as_deref().map(Unprivileged::find).transpose()?;

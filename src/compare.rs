@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use analyze::{Comparison, Gate, Outcome, report};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use recording::Recording;
 use serde::Deserialize;
 
 use crate::manner::HTTP;
-use crate::{Exit, print};
+use crate::{Exit, Usage, print};
 
 /// Compare two runs of one recording, or a recording with a run of it.
 ///
@@ -76,7 +76,9 @@ impl Terms {
                 let mut checked = protocols.map(|protocol| protocol.check_term(name, value));
                 let first = checked.next().unwrap_or(Ok(()));
                 if let Err(why) = checked.fold(first, Result::or) {
-                    bail!("what was recorded can't be compared with --{name} {value:?}: {why}");
+                    return Err(Usage::because(format_args!(
+                        "what was recorded can't be compared with --{name} {value:?}: {why}"
+                    )));
                 }
                 options.push((Arc::from(name), Arc::from(value.as_str())));
             }

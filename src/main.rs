@@ -13,10 +13,12 @@ mod stderr;
 mod units;
 mod verify;
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -97,8 +99,37 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             stderr::tell(&format!("rehearsal: {}\n", told(&error)));
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<Usage>() { WRONG_USAGE } else { 1 })
         }
+    }
+}
+
+/// What clap exits with too.
+const WRONG_USAGE: u8 = 2;
+
+/// What was asked for makes no sense, or does not go together.
+#[derive(Debug)]
+struct Usage(anyhow::Error);
+
+impl Usage {
+    fn because(why: impl fmt::Display) -> anyhow::Error {
+        Usage::of(anyhow!("{why}"))
+    }
+
+    fn of(error: impl Into<anyhow::Error>) -> anyhow::Error {
+        Usage(error.into()).into()
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Usage {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
     }
 }
 

@@ -7,6 +7,8 @@ use ::replay::{Options, Pace, Target};
 use anyhow::{Result, bail};
 use serde::Deserialize;
 
+use crate::Usage;
+
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manner {
@@ -68,7 +70,12 @@ pub struct Manner {
 pub const HTTP: &str = "HTTP options";
 
 impl Manner {
+    /// An error is of what was asked for.
     pub fn options(&self, target: &str) -> Result<Options> {
+        self.build(target).map_err(Usage::of)
+    }
+
+    fn build(&self, target: &str) -> Result<Options> {
         let mut target = Target::parse(target, protocol::registry())?;
         for warning in target.find_password(&|name| env::var(name).ok()) {
             tracing::warn!("{warning}");
@@ -103,6 +110,7 @@ impl Manner {
             (None, true) => Pace::Asap,
             (speed, false) => Pace::Speed(speed.unwrap_or(1.0)),
         };
+        options.pace.check()?;
         if let Some(connections) = self.connections {
             options.share_connections(connections)?;
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::Usage;
 use crate::compare::Terms;
 use crate::manner::Manner;
 
@@ -46,7 +47,8 @@ impl Plan {
         let text = fs::read_to_string(file)
             .with_context(|| format!("failed to read the plan {}", file.display()))?;
         let mut plan: Plan = toml::from_str(&text)
-            .with_context(|| format!("failed to understand the plan {}", file.display()))?;
+            .with_context(|| format!("failed to understand the plan {}", file.display()))
+            .map_err(Usage::of)?;
         let folder = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use recording::Recording;
 
 use crate::plan::{Plan, Side};
-use crate::{Exit, compare, interrupt, print, replay, stderr};
+use crate::{Exit, Usage, compare, interrupt, print, replay, stderr};
 
 /// Run a whole rehearsal: restore and replay on the old version, again on the old version, and on the
 /// new; compare; gate.
@@ -60,7 +60,8 @@ pub fn run(args: Args) -> Result<Exit> {
     let gate: Gate = match &plan.gate.fail_on {
         Some(text) => text
             .parse()
-            .with_context(|| format!("failed to understand the plan's fail-on {text:?}"))?,
+            .with_context(|| format!("failed to understand the plan's fail-on {text:?}"))
+            .map_err(Usage::of)?,
         None => Gate::default(),
     };
     // Everything that can be wrong with the plan is found before the first restore.

@@ -21,7 +21,7 @@ pub enum Pace {
 }
 
 impl Pace {
-    pub(crate) fn check(self) -> Result<(), ReplayError> {
+    pub fn check(self) -> Result<(), ReplayError> {
         match self {
             Pace::Speed(speed) if !(speed.is_finite() && speed > 0.0) => {
                 Err(ReplayError::Pace(speed))

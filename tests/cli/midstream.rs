@@ -175,15 +175,15 @@ fn a_probe_that_can_not_ask_says_why() {
             1,
             "failed to ask the server: Connection refused",
         ),
-        ("postgresql://127.0.0.1:1", 1, "name the user"),
+        ("postgresql://127.0.0.1:1", 2, "name the user"),
         (
             "postgresql://u@127.0.0.1:1?sslmode=require",
-            1,
+            2,
             "without TLS",
         ),
         (
             "postgresql://u@127.0.0.1:2",
-            1,
+            2,
             "port 2, which is not captured",
         ),
         (

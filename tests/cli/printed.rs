@@ -83,7 +83,7 @@ fn errors_say_what_to_do() {
         ),
         (
             "no_such_scheme",
-            1,
+            2,
             &[
                 "replay",
                 case,
@@ -113,7 +113,7 @@ fn errors_say_what_to_do() {
         ),
         (
             "no_such_term",
-            1,
+            2,
             &["compare", case, case, "--ignore-header", "X-Build"],
         ),
         ("no_plan", 1, &["run", "{here}/plan.toml"]),
@@ -130,6 +130,76 @@ fn errors_say_what_to_do() {
         })
         .collect();
     insta::assert_snapshot!(printed.join("\n"));
+}
+
+#[test]
+fn wrong_usage_is_told_from_what_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out");
+    let case = "tests/cases/format-v1/monday.rec";
+    let check = |arguments: &[&str]| {
+        run(rehearsal().args(arguments).arg("-o").arg(&output), 2);
+        assert!(!output.exists(), "{arguments:?}");
+    };
+    for wrong in [
+        &["--max-memory", "1MiB"][..],
+        &["--max-disk", "0"],
+        &["--snaplen", "0"],
+        &["--buffer-size", "2GiB"],
+        &["--rotate-size", "1"],
+        &["--rotate-size", "100GiB"],
+        &["--body-limit", "100GiB"],
+        &["--probe", "garbage"],
+        &["--probe", "postgresql://127.0.0.1/db"],
+        &["--probe", "postgresql://ann@127.0.0.1:5433/db"],
+        &["-p", "0"],
+        &["-p", "http:0"],
+    ] {
+        // An interface that is not there is no wrong usage.
+        check(&[&["capture", "-q", "-i", "nowhere0", "-p", "5432"], wrong].concat());
+    }
+    let target = ["--target", "postgresql://127.0.0.1:1"];
+    for wrong in [
+        &["--target", "garbage"][..],
+        &["--target", "postgresql://127.0.0.1:1?sslmode=maybe"],
+        &[&target[..], &["--speed", "0"]].concat(),
+        &[&target[..], &["--speed", "nan"]].concat(),
+        &[&target[..], &["--allow-writes"]].concat(),
+    ] {
+        check(&[&["replay", "-q", case], wrong].concat());
+    }
+}
+
+#[test]
+fn a_mistake_in_a_plan_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = root().join("tests/cases/format-v1/monday.rec");
+    let good = format!(
+        "recording = {case:?}\noutput = \"runs\"\n\
+         old.target = \"postgresql://127.0.0.1:1\"\nnew.target = \"postgresql://127.0.0.1:1\"\n"
+    );
+    let plan = dir.path().join("plan.toml");
+    let check = |text: &str, code| {
+        fs::write(&plan, text).unwrap();
+        run(rehearsal().args(["run", "-q"]).arg(&plan), code)
+    };
+    for wrong in [
+        "[gate]\nfail-on = \"p42 > 1\"",
+        "outputs = \"a\"",
+        "[replay]\nspeed = 0.0",
+        "[replay]\nspeed = 2.0\nasap = true",
+        "[replay]\nallow-writes = true",
+        "[compare]\nignore-header = [\"X-Build\"]",
+        "no toml",
+    ] {
+        check(&format!("{good}{wrong}\n"), 2);
+    }
+    let garbage = good.replace("postgresql://127.0.0.1:1", "garbage");
+    check(&garbage, 2);
+    assert!(!dir.path().join("runs").exists());
+    // Nobody listens: that is no mistake of the plan's.
+    check(&good, 1);
+    assert!(dir.path().join("runs").exists());
 }
 
 /// The README's query, as it stands there, over a recording.
