@@ -334,8 +334,13 @@ pub trait Driver: fmt::Debug + Send {
 
     /// The server closed the connection at `at`: gives the response that only the end delimits, and
     /// [`DriverEvent::Reconnect`] where the session can go on. Requests under way that it does not
-    /// answer are lost.
-    fn end(&mut self, _at: Timestamp, _events: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
+    /// answer are lost. Not `in_order`: the connection broke.
+    fn end(
+        &mut self,
+        _in_order: bool,
+        _at: Timestamp,
+        _events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError> {
         Ok(())
     }
 

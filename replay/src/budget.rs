@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Only the reader waits for it. What a response adds is charged without waiting, so that the
 /// limit may be passed by the bodies of the requests under way.
@@ -35,8 +35,10 @@ struct Lead {
 
 /// Rows for each session that is under way.
 const LEAD_ROWS: usize = 64;
-/// Where nothing is done for so long, sessions may wait for one whose rows are not read yet.
-const STANDSTILL: Duration = Duration::from_secs(1);
+/// How often the reader looks around while it waits.
+const LOOK: Duration = Duration::from_millis(100);
+/// Looks between which nothing was done: sessions may wait for one whose rows are not read yet.
+const STANDSTILL: u32 = 10;
 /// How many times what it is at first the limit becomes at the most.
 const MOST_STEPS: usize = 8;
 
@@ -161,21 +163,24 @@ impl Budget {
     /// nothing moves.
     pub(crate) fn wait(&self, stop: &AtomicBool) {
         self.waits.fetch_add(1, Ordering::Relaxed);
-        let mut moved = (self.done.load(Ordering::Relaxed), Instant::now());
+        let (mut done, mut still) = (self.done.load(Ordering::Relaxed), 0);
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             self.waiting.store(true, Ordering::SeqCst);
             if !self.is_over(2) || stop.load(Ordering::Relaxed) {
                 break;
             }
-            held = match self.freed.wait_timeout(held, Duration::from_millis(100)) {
-                Ok((held, _)) => held,
+            held = match self.freed.wait_timeout(held, LOOK) {
+                Ok((held, waited)) => {
+                    still += u32::from(waited.timed_out());
+                    held
+                }
                 Err(poisoned) => poisoned.into_inner().0,
             };
-            let done = self.done.load(Ordering::Relaxed);
-            if done != moved.0 {
-                moved = (done, Instant::now());
-            } else if moved.1.elapsed() >= STANDSTILL && self.grow() {
+            let now = self.done.load(Ordering::Relaxed);
+            if now != done {
+                (done, still) = (now, 0);
+            } else if still >= STANDSTILL && self.grow() {
                 break;
             }
         }

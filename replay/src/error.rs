@@ -13,6 +13,8 @@ pub enum ReplayError {
         target: String,
         endpoint: SocketAddr,
     },
+    #[error("{0} is a run, not a recording: replay the recording that it is of")]
+    IsRun(std::path::PathBuf),
     #[error("the pace must be a number above 0, not {0}")]
     Pace(f64),
     #[error("the target's host {host:?} is not found: {source}")]

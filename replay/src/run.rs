@@ -117,6 +117,9 @@ pub fn plan(
 
 /// May the recording be replayed so? Asks nothing of the target, and writes nothing.
 pub fn check(recording: &Recording, options: &Options) -> Result<(), ReplayError> {
+    if recording.manifest().kind == ContentKind::Run {
+        return Err(ReplayError::IsRun(recording.dir().to_owned()));
+    }
     options.pace.check()?;
     let target = &options.target;
     let addresses = target.addresses()?;

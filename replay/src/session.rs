@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct Session<'a> {
     unsent: usize,
     out: Vec<u8>,
     written: usize,
+    /// The target takes no more.
+    deaf: bool,
     /// Bytes that were in `out` before and are gone.
     appended_before: u64,
     answered_at: Timestamp,
@@ -112,6 +115,7 @@ impl<'a> Session<'a> {
             unsent: 0,
             out: Vec::new(),
             written: 0,
+            deaf: false,
             appended_before: 0,
             answered_at: opened_at,
             ready_at: opened_at,
@@ -141,6 +145,10 @@ impl<'a> Session<'a> {
             if let Poll::Ready(reason) = self.watch.poll_stopped(cx) {
                 return Poll::Ready(End::Lost(reason));
             }
+            // The watch hears of it at the next tick, and what was awaited may come before.
+            if self.worker.shared.stop.load(Ordering::Relaxed) {
+                return Poll::Ready(End::Lost(reason::INTERRUPTED));
+            }
             if let Some(end) = self.take(cx) {
                 return Poll::Ready(end);
             }
@@ -150,10 +158,11 @@ impl<'a> Session<'a> {
             }
             let full = self.is_full();
             match self.write(cx) {
-                Poll::Ready(Err(error)) => match self.broken(&error) {
-                    Some(end) => return Poll::Ready(end),
-                    None => continue,
-                },
+                // It may have answered before it went; reading tells how it went.
+                Poll::Ready(Err(_)) => {
+                    self.deaf = true;
+                    self.forget_out();
+                }
                 // Rows were left that may be taken now.
                 Poll::Ready(Ok(())) if full => continue,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -174,7 +183,7 @@ impl<'a> Session<'a> {
 
     /// Takes rows for as long as one may be sent.
     fn take(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        while !self.is_full() {
+        while !self.deaf && !self.is_full() {
             match self.queue.poll_ready(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => {
@@ -324,7 +333,7 @@ impl<'a> Session<'a> {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         if self.out.is_empty() {
-            if self.unsent < self.flights.len() {
+            if self.unsent < self.flights.len() && !self.deaf {
                 self.mark_sent(self.worker.now());
             }
             return Poll::Ready(Ok(()));
@@ -341,15 +350,19 @@ impl<'a> Session<'a> {
             self.written += written;
             self.mark_sent(before);
         }
+        self.forget_out();
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_flush(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn forget_out(&mut self) {
         self.appended_before += self.out.len() as u64;
         self.out.clear();
         // A large request is not what the next ones will be.
         self.out.shrink_to(MAX_UNSENT);
         self.written = 0;
-        match &mut self.stream {
-            Some(stream) => Pin::new(stream).poll_flush(cx),
-            None => Poll::Pending,
-        }
     }
 
     /// Notes which requests the kernel took in a write that began at `before`.
@@ -384,7 +397,7 @@ impl<'a> Session<'a> {
         let mut events = std::mem::take(&mut self.events);
         let received = buffer.filled();
         let result = match received.len() {
-            0 => self.driver.end(at, &mut events),
+            0 => self.driver.end(true, at, &mut events),
             _ => self
                 .driver
                 .receive(received, at, &mut self.out, &mut events),
@@ -426,8 +439,8 @@ impl<'a> Session<'a> {
         self.stream = None;
         self.loan = None;
         self.lose_flights(reason::SESSION_LOST);
-        self.out.clear();
-        self.written = 0;
+        self.forget_out();
+        self.deaf = false;
         self.expect_answer();
     }
 

@@ -96,6 +96,12 @@ fn a_replay_of_which_nothing_was_answered_has_failed() {
     replay.arg("replay").arg(&recording).args(["--asap"]);
     replay.args(["--target", &target, "-o"]);
     let output = run(replay.arg(dir.path().join("run")), 1);
-    let told = told(&output);
-    assert!(told.contains("nothing was replayed"), "{told}");
+    let said = told(&output);
+    assert!(said.contains("nothing was replayed"), "{said}");
+    let mut again = rehearsal();
+    again.arg("replay").arg(dir.path().join("run"));
+    again.args(["--target", &target, "-o"]);
+    let output = run(again.arg(dir.path().join("again")), 1);
+    let said = told(&output);
+    assert!(said.contains("is a run, not a recording"), "{said}");
 }

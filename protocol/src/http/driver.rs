@@ -265,11 +265,17 @@ impl Driver for HttpDriver {
         Ok(())
     }
 
-    fn end(&mut self, _at: Timestamp, events: &mut Vec<DriverEvent>) -> Result<(), DriverError> {
+    fn end(
+        &mut self,
+        in_order: bool,
+        _at: Timestamp,
+        events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError> {
         if self.tunnel {
             return Ok(());
         }
-        if self.reply.as_mut().is_some_and(Reply::close) {
+        // What only the connection's end delimits is whole when that was no error (RFC 9112, section 8).
+        if in_order && self.reply.as_mut().is_some_and(Reply::close) {
             self.answered(&mut Vec::new(), events);
         } else {
             self.reset();

@@ -140,7 +140,13 @@ pub fn rewrite(target: &[u8], options: &Options) -> Option<Vec<u8>> {
     values(options, "rewrite-url").find_map(|pair| {
         let (from, to) = pair.split_once('=')?;
         let rest = below(path, from)?;
-        Some([before, to.as_bytes(), rest].concat())
+        // Where one of them has the slash between what is replaced and what follows, so has the result.
+        let (to, slash) = match (to.strip_suffix('/'), rest.first()) {
+            (Some(bare), Some(b'/')) => (bare, ""),
+            (None, Some(next)) if !b"/?#".contains(next) => (to, "/"),
+            _ => (to, ""),
+        };
+        Some([before, to.as_bytes(), slash.as_bytes(), rest].concat())
     })
 }
 
@@ -246,6 +252,21 @@ mod tests {
             let found = rewrite(target.as_bytes(), &options);
             let found = found.map(|target| String::from_utf8(target).unwrap());
             assert_eq!(found.as_deref(), rewritten, "{target}");
+        }
+        for (pair, target, rewritten) in [
+            ("/=/app", "/index.html", "/app/index.html"),
+            ("/=/app", "/", "/app"),
+            ("/api/=/v2", "/api/v1/x", "/v2/v1/x"),
+            ("/api=/v3/", "/api/x", "/v3/x"),
+            ("/api=/v3", "/api?a", "/v3?a"),
+        ] {
+            let options = super::tests::options(&[("rewrite-url", pair)]);
+            let found = rewrite(target.as_bytes(), &options).unwrap();
+            assert_eq!(
+                String::from_utf8(found).unwrap(),
+                rewritten,
+                "{pair} {target}"
+            );
         }
     }
 

@@ -17,7 +17,7 @@ impl Session<'_> {
     pub(super) fn broken(&mut self, error: &std::io::Error) -> Option<End> {
         let mut events = Vec::new();
         let at = self.worker.now();
-        let ended = self.driver.end(at, &mut events);
+        let ended = self.driver.end(false, at, &mut events);
         if ended.and(self.heed(&mut events, at)).is_ok() && self.stream.is_none() {
             return None;
         }

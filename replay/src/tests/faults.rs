@@ -141,6 +141,36 @@ fn an_answer_that_comes_before_its_request_is_sent_leaves_nobody_standing() {
 }
 
 #[test]
+fn an_answer_of_a_target_that_hangs_up_on_its_request_counts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut hello = [0; 64];
+            let _ = stream.read(&mut hello);
+            let _ = stream.write_all(b"welcome 1\n");
+            let _ = stream.read(&mut hello);
+            let _ = stream.write_all(b"ok idle\n");
+            // Closed with bytes unread, it is reset.
+        }
+    });
+    let mut tape = Tape::default();
+    for session in 1..=4 {
+        tape.open(session);
+        tape.say(session, &"x".repeat(8 << 20));
+        tape.say(session, "next");
+    }
+    let played = play(tape, &options(address));
+    let lost = "skipped: session lost";
+    let each = ["ok", "ok", lost];
+    let mut story = played.story();
+    story.sort();
+    let mut expected = [each; 4].concat();
+    expected.sort_unstable();
+    assert_eq!(story, expected);
+}
+
+#[test]
 fn what_takes_long_on_the_target_is_waited_for() {
     let server = Server::start();
     let mut tape = Tape::default();

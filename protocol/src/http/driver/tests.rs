@@ -257,11 +257,17 @@ fn a_used_up_connection_is_made_anew() {
         [""; 0]
     );
     let mut events = Vec::new();
-    driver.end(Timestamp(2), &mut events).unwrap();
+    driver.end(true, Timestamp(2), &mut events).unwrap();
     assert_eq!(told(events), ["200", "reconnect"]);
     let mut events = Vec::new();
     sent(&mut driver, &get);
-    driver.end(Timestamp(3), &mut events).unwrap();
+    driver.end(true, Timestamp(3), &mut events).unwrap();
+    assert_eq!(told(events), ["reconnect"]);
+    // What broke off is not whole.
+    let mut events = Vec::new();
+    sent(&mut driver, &get);
+    received(&mut driver, "HTTP/1.0 200 OK\r\n\r\nto the");
+    driver.end(false, Timestamp(4), &mut events).unwrap();
     assert_eq!(told(events), ["reconnect"]);
 }
 
