@@ -1,6 +1,8 @@
 //! Cookies that the server made up: what the target set is sent where the recorded client sent what
 //! the recorded server had set. Paths and domains are not looked at: a recorded client has done so.
 
+use std::sync::Arc;
+
 use memchr::{memchr, memchr2_iter};
 
 use super::head::{HeadBuffer, RequestHead, ResponseHead};
@@ -69,6 +71,15 @@ pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) ->
         }
     }
     (text, mapped)
+}
+
+/// Values of a `Cookie` field, and what the target set instead where that is another one.
+pub fn mapped<'f>(field: &'f [u8], learnt: &Learnt) -> impl Iterator<Item = (&'f [u8], Arc<[u8]>)> {
+    field
+        .split(|byte| *byte == b';')
+        .filter_map(split)
+        .filter_map(|(name, value)| Some((value, learnt.target(&key(name), value)?)))
+        .filter(|(value, target)| **target != **value)
 }
 
 fn split(piece: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
+use percent_encoding::percent_decode;
 
 use super::head::RequestHead;
 use super::{cookies, wishes};
@@ -25,6 +26,7 @@ pub fn head(
         host: head.head.value("host").unwrap_or_default(),
         blanked,
         mapped: 0,
+        echoes: echoes(head, login),
     };
     let mut copied = 0;
     let mut replace = |range: Range<usize>, new: &[u8]| {
@@ -73,6 +75,28 @@ struct Writer<'a> {
     host: &'a [u8],
     blanked: bool,
     mapped: u64,
+    /// Values of cookies as recorded, and as the target set them.
+    echoes: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A page's script may send a cookie's value in a header too, for the server to compare (a double-submit
+/// token): as it stands or decoded. Shorter ones may be equal by chance.
+const MIN_ECHO: usize = 16;
+
+fn echoes(head: &RequestHead, login: &Login) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut echoes = Vec::new();
+    for (recorded, target) in head
+        .head
+        .values("cookie")
+        .flat_map(|field| cookies::mapped(field, &login.learnt))
+    {
+        let decoded = [recorded, &*target].map(|value| percent_decode(value).collect());
+        let [recorded_decoded, target_decoded]: [Vec<u8>; 2] = decoded;
+        echoes.push((recorded_decoded, target_decoded));
+        echoes.push((recorded.to_vec(), target.to_vec()));
+    }
+    echoes.retain(|(recorded, _)| recorded.len() >= MIN_ECHO);
+    echoes
 }
 
 impl<'a> Writer<'a> {
@@ -120,7 +144,8 @@ impl<'a> Writer<'a> {
         } else if self.blanked && is(b"authorization") {
             self.credentials(value).map(Cow::Owned)
         } else {
-            None
+            let echo = self.echoes.iter().find(|(recorded, _)| recorded == value);
+            echo.map(|(_, target)| Cow::Owned(target.clone()))
         };
         new.map_or(Fate::Kept, Fate::Other)
     }

@@ -211,6 +211,30 @@ fn cookies_of_the_target_are_sent_by_every_session() {
 }
 
 #[test]
+fn a_header_that_repeats_a_cookie_goes_with_it() {
+    let login = to_target();
+    let learnt = &login.learnt;
+    learnt.teach(
+        b"cookie csrf",
+        b"0123456789abcdef%3D",
+        b"fedcba9876543210%3D",
+    );
+    learnt.teach(b"cookie lang", b"en", b"de");
+    let mut driver = driver(login.clone());
+    let cookies = "Cookie: csrf=0123456789abcdef%3D; lang=en\r\n";
+    let text = format!(
+        "POST / HTTP/1.1\r\nX-Csrf: 0123456789abcdef%3D\r\nX-Xsrf: 0123456789abcdef=\r\n\
+         Accept-Language: en\r\n{cookies}X-Part: a 0123456789abcdef=\r\n\r\n"
+    );
+    assert_eq!(
+        sent(&mut driver, &recorded(&text, "")),
+        "POST / HTTP/1.1\r\nX-Csrf: fedcba9876543210%3D\r\nX-Xsrf: fedcba9876543210=\r\n\
+         Accept-Language: en\r\nCookie: csrf=fedcba9876543210%3D; lang=de\r\n\
+         X-Part: a 0123456789abcdef=\r\n\r\n"
+    );
+}
+
+#[test]
 fn a_body_waits_to_be_asked_for_where_it_did() {
     let text = "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc";
     let head = text.strip_suffix("abc").unwrap();
