@@ -344,6 +344,14 @@ pub trait Driver: fmt::Debug + Send {
         Ok(())
     }
 
+    /// Is something held back until the server asks for it?
+    fn holds(&self) -> bool {
+        false
+    }
+
+    /// The server did not ask in time: what is held back for it is sent without.
+    fn insist(&mut self, _out: &mut Vec<u8>) {}
+
     /// Where connections are shared: may another session have this one? Nothing is under way on it,
     /// or to come.
     fn rests(&self) -> bool {

@@ -24,6 +24,11 @@ use crate::worker::{Job, NO_DEADLINE, Outcome, Watch, Worker};
 
 /// No further request is taken while more than this waits for the target to read it.
 const MAX_UNSENT: usize = 256 << 10;
+/// For the run's notes.
+const INSISTED: &str = "bodies sent without waiting for 100 Continue any longer";
+/// How long the target may take to ask for what is held back for it, say a body after `Expect:
+/// 100-continue`: a client need not wait for ever (RFC 9110, section 10.1.1).
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// A request may take this many times its recorded time, where that is longer than the time-out.
 const PATIENCE: u32 = 10;
 
@@ -152,6 +157,7 @@ impl<'a> Session<'a> {
             if let Some(end) = self.take(cx) {
                 return Poll::Ready(end);
             }
+            self.insist_if_due();
             self.give_back_if_idle();
             if self.stream.is_none() {
                 return Poll::Pending;
@@ -235,6 +241,15 @@ impl<'a> Session<'a> {
         })
     }
 
+    fn insist_if_due(&mut self) {
+        let due_at = self.watch.wake_at.get();
+        if due_at != NO_DEADLINE && self.driver.holds() && self.worker.now() > due_at {
+            self.watch.wake_at.set(NO_DEADLINE);
+            self.driver.insist(&mut self.out);
+            self.worker.add_count(INSISTED, 1);
+        }
+    }
+
     /// Is there something that the request needs and that may still be learnt?
     fn must_learn(&self, job: &Job, cx: &Context<'_>) -> bool {
         let needs = &job.plan.needs;
@@ -314,6 +329,10 @@ impl<'a> Session<'a> {
         ready_at = ready_at.max(self.connected_at);
         if job.plan.offset.is_none() {
             job.intended_at = ready_at;
+        }
+        if self.driver.holds() {
+            let asked_by = self.worker.now() + ASKED_WITHIN;
+            self.watch.wake_at.set(asked_by);
         }
         flight.ready_at = ready_at;
         flight.end = self.appended_before + self.out.len() as u64;
@@ -518,6 +537,9 @@ impl<'a> Session<'a> {
         };
         self.worker.finish(&mut flight.job, outcome);
         self.flights.pop_front();
+        if self.flights.is_empty() {
+            self.watch.wake_at.set(NO_DEADLINE);
+        }
         self.expect_answer();
     }
 

@@ -203,7 +203,7 @@ impl Driver for HttpDriver {
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
         let blanked = notes.contains(Notes::SECRET_BLANKED);
-        let blocked = self.under_way.iter().any(|other| !other.held.is_empty());
+        let blocked = self.holds();
         let sink = if blocked { &mut self.backlog } else { out };
         let as_before = (!blanked).then(|| self.ending.write(bytes, sink));
         let (head, mapped) = match as_before.flatten() {
@@ -282,6 +282,16 @@ impl Driver for HttpDriver {
             events.push(DriverEvent::Reconnect);
         }
         Ok(())
+    }
+
+    fn holds(&self) -> bool {
+        self.under_way
+            .iter()
+            .any(|request| !request.held.is_empty())
+    }
+
+    fn insist(&mut self, out: &mut Vec<u8>) {
+        self.release(out);
     }
 
     fn rests(&self) -> bool {

@@ -109,6 +109,7 @@ struct LineDriver {
     received: Vec<u8>,
     said: u64,
     makes: VecDeque<Option<Recorded>>,
+    held: Vec<u8>,
 }
 
 impl Driver for LineDriver {
@@ -141,7 +142,20 @@ impl Driver for LineDriver {
         }
         out.push(b'\n');
         self.said += 1;
+        if let Some(rest) = request.request.bytes.strip_prefix(b"hold ") {
+            out.truncate(out.len() - rest.len() - 2);
+            out.push(b'\n');
+            self.held = [rest, b"\n"].concat();
+        }
         Ok(())
+    }
+
+    fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    fn insist(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -276,7 +290,7 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
         let answer = match (word, transaction) {
             ("hello", _) if rest == "nobody" => "refused x\n".to_owned(),
             ("hello", _) => format!("welcome {number}\n"),
-            ("stall", _) => continue,
+            ("stall" | "hold", _) => continue,
             ("hang", _) | ("bye", _) => break,
             ("part", _) => {
                 let _ = stream.write_all(b"parting idle\n");

@@ -171,6 +171,24 @@ fn an_answer_of_a_target_that_hangs_up_on_its_request_counts() {
 }
 
 #[test]
+fn what_is_held_back_is_sent_where_nobody_asks_for_it() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "hold x");
+    tape.say(1, "next");
+    let options = Options {
+        request_timeout: Duration::from_secs(60),
+        ..options(server.address)
+    };
+    let played = play(tape, &options);
+    assert_eq!(played.story(), ["ok"; 3]);
+    assert_eq!(server.lines()[..4], ["hello user1", "hold", "x", "next"]);
+    let told = "bodies sent without waiting for 100 Continue any longer: 1";
+    assert!(played.report.notes.iter().any(|note| note == told));
+}
+
+#[test]
 fn what_takes_long_on_the_target_is_waited_for() {
     let server = Server::start();
     let mut tape = Tape::default();

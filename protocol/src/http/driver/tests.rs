@@ -251,6 +251,14 @@ fn a_body_waits_to_be_asked_for_where_it_did() {
     assert_eq!(received(&mut waits, OK).0, ["200"]);
     assert_eq!(received(&mut waits, OK).0, ["200"]);
 
+    let mut silent = driver(to_target());
+    assert_eq!(sent(&mut silent, &asked), head);
+    assert!(silent.holds());
+    let mut out = Vec::new();
+    silent.insist(&mut out);
+    assert_eq!((out.as_slice(), silent.holds()), (&b"abc"[..], false));
+    assert_eq!(received(&mut silent, OK).0, ["200"]);
+
     let mut unasked = driver(to_target());
     sent(&mut unasked, &asked);
     assert_eq!(
