@@ -1,0 +1,348 @@
+use std::sync::Arc;
+
+use recording::Timestamp;
+
+use super::super::body::Asked;
+use super::super::reply::Reply;
+use super::lines::MAX_ALIGNED;
+use super::*;
+
+fn answered(text: &str, cap: usize) -> Exchange {
+    let mut reply = Reply::new(Asked::Other, cap, None);
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let (used, _) = reply.feed(rest, Timestamp(0)).unwrap();
+        rest = rest.get(used..).unwrap();
+    }
+    let (status, response, _) = reply.finish();
+    Exchange {
+        seq: 1,
+        status,
+        response: Some(response),
+        ..Exchange::new(recording::Kind::Request, Timestamp(0))
+    }
+}
+
+fn message(status: &str, fields: &str, content: &str) -> String {
+    let len = content.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\n{fields}\r\n{content}")
+}
+
+fn between(old: &str, new: &str) -> Vec<String> {
+    between_on(&Terms::default(), old, new)
+}
+
+fn between_on(terms: &Terms, old: &str, new: &str) -> Vec<String> {
+    compare(&answered(old, 1000), &answered(new, 1000), terms)
+        .into_iter()
+        .map(|difference| {
+            let Difference {
+                kind,
+                place,
+                expected,
+                observed,
+            } = difference;
+            format!("{}, {place}: {expected} / {observed}", kind.name())
+        })
+        .collect()
+}
+
+#[test]
+fn statuses_differ_by_what_they_are() {
+    for (old, new, name) in [
+        ("200 OK", "500 No", "new error, status: 200 / 500"),
+        ("404 No", "200 OK", "vanished error, status: 404 / 200"),
+        ("404 No", "403 No", "different error, status: 404 / 403"),
+        ("200 OK", "302 Found", "status, status: 200 / 302"),
+    ] {
+        let (old, new) = (message(old, "A: b\r\n", "x"), message(new, "", "y"));
+        assert_eq!(between(&old, &new), [name]);
+    }
+}
+
+#[test]
+fn fields_that_matter_are_compared() {
+    let old = message(
+        "200 OK",
+        "Date: a\r\nX-A: 1\r\nVary: a\r\nVary: b\r\nSet-Cookie: s=1\r\nLocation: /a\r\n",
+        "",
+    );
+    let same = message(
+        "200 Fine",
+        "ETag: b\r\nx-a: 1\r\nvary: a, b\r\nSet-Cookie: s=2\r\nLocation: http://new:1/a\r\n",
+        "",
+    );
+    let terms = Terms {
+        observed_target: Some("http://new:1".into()),
+        ..Terms::default()
+    };
+    assert_eq!(between_on(&terms, &old, &same), [""; 0]);
+    assert_eq!(
+        between(&old, &same),
+        ["headers, header location: /a / http://new:1/a"]
+    );
+    let new = message(
+        "200 OK",
+        "X-A: 2\r\nVary: a, b\r\nSet-Cookie: t=1\r\nLocation: /b\r\n",
+        "",
+    );
+    assert_eq!(
+        between(&old, &new),
+        [
+            "headers, header location: /a / /b",
+            "headers, header set-cookie: s / t",
+            "headers, header x-a: 1 / 2"
+        ]
+    );
+}
+
+#[test]
+fn a_content_type_is_the_same_however_it_is_written() {
+    let message = |value: &str| message("200 OK", &format!("Content-Type: {value}\r\n"), "");
+    let old = message("application/json;charset=utf-8");
+    let differing = |new: &str| between(&old, &message(new)).len();
+    assert_eq!(differing("Application/JSON; Charset=\"UTF-8\""), 0);
+    assert_eq!(differing("application/json; charset=latin1"), 1);
+    assert_eq!(differing("application/json"), 1);
+    let old = message("text/plain; boundary=a");
+    assert_eq!(between(&old, &message("text/plain; boundary=A")).len(), 1);
+}
+
+#[test]
+fn what_is_said_of_a_cookie_is_compared() {
+    let differing = |old: &str, new: &str| {
+        let [old, new] =
+            [old, new].map(|it| message("200 OK", &format!("Set-Cookie: sid={it}\r\n"), ""));
+        between(&old, &new)
+    };
+    let old = "a; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=60; Expires=Fri, 1 May 2026";
+    let same = "b;max-age=9;expires=Sat, 2 May 2026;httponly; secure; SAMESITE=strict; path=/";
+    assert_eq!(differing(old, same), [""; 0]);
+    assert_eq!(
+        differing("a; Path=/; Secure; HttpOnly; SameSite=Strict", "b; Path=/"),
+        ["headers, header set-cookie sid: httponly; path=/; samesite=strict; secure / path=/"]
+    );
+    let deletions = [
+        "; Max-Age=0",
+        "x; Max-Age=-1; Expires=Fri, 1 May 2026",
+        "; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+        "; expires=Thu, 01-Jan-70 00:00:01 GMT",
+    ];
+    for deletion in deletions {
+        assert_eq!(differing("; Max-Age=0", deletion), [""; 0]);
+        assert_eq!(
+            differing("a; Max-Age=60", deletion),
+            ["headers, header set-cookie sid: max-age / deleted"]
+        );
+    }
+    assert_eq!(
+        differing("a", ""),
+        ["headers, header set-cookie sid: no attributes / empty"]
+    );
+}
+
+#[test]
+fn which_fields_matter_is_the_users_choice() {
+    let message = |fields| message("200 OK", fields, "");
+    let old = message("ETag: a\r\nX-A: 1\r\nSet-Cookie: s=1\r\n");
+    let new = message("ETag: b\r\nX-A: 2\r\n");
+    let on = |options: &[(&str, &str)]| {
+        let options = options.iter();
+        let options = options.map(|(name, value)| (Arc::from(*name), Arc::from(*value)));
+        let terms = Terms {
+            options: options.collect(),
+            ..Terms::default()
+        };
+        between_on(&terms, &old, &new)
+    };
+    let etag = "headers, header etag: a / b";
+    let cookie = "headers, header set-cookie: s / absent";
+    let field = "headers, header x-a: 1 / 2";
+    assert_eq!(on(&[]), [cookie, field]);
+    assert_eq!(on(&[("compare-header", "ETag")]), [etag, cookie, field]);
+    assert_eq!(on(&[("ignore-header", "X-a")]), [cookie]);
+    let ignored = [("ignore-header", "set-cookie"), ("ignore-header", "x-a")];
+    assert_eq!(on(&ignored), [""; 0]);
+}
+
+#[test]
+fn json_is_compared_by_its_parts() {
+    let json = |text| message("200 OK", "Content-Type: application/json\r\n", text);
+    let old = json(r#"{"a":1,"b":{"c":[1,2,3]},"d":null}"#);
+    assert_eq!(
+        between(&old, &json(r#"{ "d":null, "b":{"c":[1,2,3]}, "a":1 }"#)),
+        [""; 0]
+    );
+    assert_eq!(
+        between(&old, &json(r#"{"a":"1","b":{"c":[1,5]},"e":0}"#)),
+        [
+            "values, $.a: 1 / \"1\"",
+            "values, $.b.c[1]: 2 / 5",
+            "values, $.b.c[2]: 3 / absent",
+            "values, $.d: null / absent",
+            "values, $.e: absent / 0"
+        ]
+    );
+    assert_eq!(
+        between(&old, &json("oops")),
+        [r#"values, line 1: {"a":1,"b":{"c":[1,2,3]},"d":null} / oops"#]
+    );
+}
+
+#[test]
+fn numbers_of_json_are_exact_and_told_as_sent() {
+    let differing = |old: &str, new: &str| -> Vec<String> {
+        let found = json::differences(old, new).unwrap().into_iter();
+        found
+            .map(|it| format!("{}: {} / {}", it.place, it.expected, it.observed))
+            .collect()
+    };
+    for (old, new) in [
+        ("123456789012345678901", "123456789012345678902"),
+        ("9007199254740993.0", "9007199254740992.0"),
+        ("1", "1.0"),
+        ("1.5", "-1.5"),
+        ("1e999999999999999999999", "2e999999999999999999999"),
+    ] {
+        assert_eq!(differing(old, new), [format!("$: {old} / {new}")]);
+    }
+    for (old, new) in [("1.0", "1e0"), ("10.50", "105E-1"), ("-0.0", "0e7")] {
+        assert_eq!(differing(old, new), [""; 0]);
+    }
+    assert_eq!(differing(r#""\u0061\/""#, r#""a/""#), [""; 0]);
+}
+
+#[test]
+fn keys_that_come_twice_are_compared_both() {
+    let found = json::differences(r#"{"a":1,"a":2}"#, r#"{"a":3,"a":2}"#).unwrap();
+    let places: Vec<&str> = found.iter().map(|it| &*it.place).collect();
+    assert_eq!(places, ["$.a"]);
+    let found = json::differences(r#"{"a":1}"#, r#"{"a":1,"a":1}"#).unwrap();
+    let places: Vec<&str> = found.iter().map(|it| &*it.place).collect();
+    assert_eq!(places, ["$.a (2)"]);
+    let deep = |value: &str| format!("{}{value}{}", "[".repeat(200), "]".repeat(200));
+    assert_eq!(json::differences(&deep("1"), &deep("2")), None);
+}
+
+#[test]
+fn many_differences_hide_none_behind_them() {
+    let list = |first: usize, count: usize| -> String {
+        let items: Vec<String> = (first..first + count).map(|it| it.to_string()).collect();
+        format!("[{}]", items.join(","))
+    };
+    let differences = |old: &str, new: &str| json::differences(old, new).unwrap();
+    let found = differences(&list(0, 300), &list(1, 301));
+    assert_eq!(found.len(), 301);
+    let (told, last) = (found.get(MAX_TOLD - 1).unwrap(), found.last().unwrap());
+    assert_eq!((&*told.expected, &*told.observed), ("99", "100"));
+    assert_eq!((&*last.place, &*last.observed), ("$[300]", ""));
+
+    let found = differences(&list(0, MAX_PLACES + 5), &list(1, MAX_PLACES + 5));
+    assert_eq!(found.len(), MAX_PLACES + 1);
+    assert_eq!(found.last().unwrap().place, "more than 10000 differences");
+
+    let lines = |first, count| list(first, count).replace(',', "\n");
+    let mut found = Vec::new();
+    lines::compare(&lines(0, 300), &lines(500, 300), &mut found);
+    assert_eq!(found.len(), 300);
+}
+
+#[test]
+fn text_is_compared_by_lines() {
+    let html = |text| message("200 OK", "Content-Type: text/html; charset=utf-8\r\n", text);
+    let old = html("a\nb\nc\nd\n");
+    assert_eq!(
+        between(&old, &html("a\nB\nc\nD\n")),
+        ["values, line 2: b / B", "values, line 4: d / D"]
+    );
+    assert_eq!(
+        between(&old, &html("a\nb\nd\n")),
+        ["values, line 3, removed: c / absent"]
+    );
+    assert_eq!(
+        between(&old, &html("a\nb\nc\nd")),
+        ["values, newline at the end: present / absent"]
+    );
+    assert_eq!(
+        between(&old, &html("a\r\nb\r\nC\r\nd\r\n")),
+        ["values, line endings: LF / CRLF", "values, line 3: c / C"]
+    );
+    assert_eq!(
+        between(&html("a\r\nb\n"), &html("a\nb\r\n")),
+        ["values, line endings: CRLF at line 1 / LF at line 1"]
+    );
+    assert_eq!(
+        between(&html(""), &html("a")),
+        ["values, line 1, added: absent / a"]
+    );
+}
+
+#[test]
+fn a_line_that_comes_or_goes_has_a_place_of_its_own() {
+    let text = |text: &str| message("200 OK", "Content-Type: text/plain\r\n", text);
+    let old = text("a\nb\nnoise 1\nc\nd\n");
+    let noise = "values, line 3: noise 1 / noise 2";
+    for (new, told) in [
+        ("a\nb\nnoise 2\nc\nd\n", vec![]),
+        (
+            "a\nb\nnoise 2\nnew\nnewer\nc\nd\n",
+            vec![
+                "values, line 4, added: absent / new",
+                "values, line 4, added 2: absent / newer",
+            ],
+        ),
+        (
+            "a\nb\nnoise 2\nd\n",
+            vec!["values, line 4, removed: c / absent"],
+        ),
+        (
+            "a\nb\nnoise 2\nc\nd\ne\n",
+            vec!["values, line 6, added: absent / e"],
+        ),
+    ] {
+        let told = [vec![noise], told].concat();
+        assert_eq!(between(&old, &text(new)), told);
+    }
+}
+
+#[test]
+fn many_lines_are_not_aligned() {
+    let lines = |from: usize, count: usize| -> String {
+        let lines = (from..from + count).map(|line| format!("{line}\n"));
+        lines.collect()
+    };
+    let places = |old: &str, new: &str| -> Vec<String> {
+        let mut differences = Vec::new();
+        lines::compare(old, new, &mut differences);
+        differences.into_iter().map(|one| one.place).collect()
+    };
+    let old = format!("same\n{}", lines(0, MAX_ALIGNED));
+    let new = |count| format!("same\n{}", lines(MAX_ALIGNED, count));
+    assert_eq!(
+        places(&old, &new(MAX_ALIGNED + 1)),
+        ["lines 2 to 2001, now 2001 lines"]
+    );
+    let by_line = places(&old, &new(MAX_ALIGNED));
+    assert_eq!(by_line.first().unwrap(), "line 2");
+}
+
+#[test]
+fn what_cannot_be_read_is_compared_by_its_digest() {
+    let image = |text| message("200 OK", "Content-Type: image/png\r\n", text);
+    let found = between(&image("abc"), &image("abd"));
+    assert!(found.first().unwrap().starts_with("values, body: digest "));
+    assert_eq!(between(&image("abc"), &image("abc")), [""; 0]);
+    for cap in [0, 60] {
+        let (old, new) = (answered(&image("abc"), cap), answered(&image("abd"), cap));
+        let found = compare(&old, &new, &Terms::default());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found.first().unwrap().kind, DifferenceKind::Values);
+    }
+}
+
+#[test]
+fn how_it_was_carried_is_no_difference() {
+    let chunked =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n";
+    assert_eq!(between(&message("200 OK", "", "abc"), chunked), [""; 0]);
+}
