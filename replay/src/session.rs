@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
             }
             let close = self.queue.peek().map(|job| &job.row);
             let leaves = |row: &Exchange| row.kind == Kind::Close && self.left_unanswered(row);
-            if !self.deaf && close.is_some_and(leaves) {
+            if self.may_take() && close.is_some_and(leaves) {
                 continue;
             }
             match ready!(self.read(cx)) {
@@ -190,7 +190,7 @@ impl<'a> Session<'a> {
 
     /// Takes rows for as long as one may be sent.
     fn take(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        while !self.deaf && !self.is_full() {
+        while self.may_take() {
             match self.queue.poll_ready(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => {
@@ -214,6 +214,10 @@ impl<'a> Session<'a> {
             }
         }
         None
+    }
+
+    fn may_take(&self) -> bool {
+        !self.deaf && !self.is_full()
     }
 
     fn is_full(&self) -> bool {
