@@ -16,7 +16,8 @@ pub struct Manner {
     #[arg(long, value_name = "X")]
     speed: Option<f64>,
 
-    /// Send each request as soon as the one before in its session is answered.
+    /// Send each request as soon as the one before in its session is answered, over no more sessions at
+    /// once than were open when recorded.
     #[arg(long, conflicts_with = "speed")]
     asap: bool,
 

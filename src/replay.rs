@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use ::replay::{Options, Progress};
+use ::replay::{Due, Options, Progress};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use recording::{Ledger, Manifest, Recording, SessionInfo};
@@ -173,10 +173,10 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
     for planned in ::replay::plan(recording, options)? {
         let (row, plan) = planned?;
-        let at = plan.offset.map_or_else(
-            || "asap".to_owned(),
-            |offset| format!("{:.6}", offset.as_secs_f64()),
-        );
+        let at = match plan.due {
+            Due::Asap { .. } => "asap".to_owned(),
+            Due::At(offset) => format!("{:.6}", offset.as_secs_f64()),
+        };
         let what = match &row.info {
             Some(info) => opening(options, info),
             None => options

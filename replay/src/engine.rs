@@ -24,6 +24,7 @@ use crate::queue::Queue;
 use crate::reader::{Reader, ReaderReport};
 use crate::schedule::Pace;
 use crate::tls;
+use crate::turns::Turns;
 use crate::worker::{self, Shared, WorkerReport};
 
 /// Batches of outcomes between the workers and the writer.
@@ -182,6 +183,7 @@ fn share(
         workers: options.worker_count(),
         connections: options.connections,
         handed_out_at: AtomicI64::new(i64::MAX),
+        turns: Turns::default(),
         drain_timeout: options.drain_timeout,
     })
 }

@@ -27,6 +27,7 @@ mod target;
 #[allow(clippy::unwrap_used)]
 mod tests;
 mod tls;
+mod turns;
 mod worker;
 
 pub use error::ReplayError;
@@ -34,6 +35,6 @@ pub use options::Options;
 pub use password::Environment;
 pub use progress::{Progress, Snapshot};
 pub use run::{check, plan, run};
-pub use schedule::{Pace, Plan, Schedule};
+pub use schedule::{Due, Pace, Plan, Schedule};
 pub use target::{Target, TargetError};
 pub use tls::{TlsError, TlsMode};

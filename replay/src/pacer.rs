@@ -9,6 +9,7 @@ use recording::{Kind, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::queue::{Feed, Queue};
+use crate::schedule::Due;
 use crate::worker::{Jobs, Shared};
 
 /// Between the first row's being read and its time, so that the reader has a lead.
@@ -46,14 +47,14 @@ pub(crate) fn run(
             if !begun {
                 begun = true;
                 shared.progress.begin(first.row.started_at);
-                report.started_at = match first.plan.offset {
-                    None => at,
-                    Some(_) => at + LEAD,
+                report.started_at = match first.plan.due {
+                    Due::Asap { .. } => at,
+                    Due::At(_) => at + LEAD,
                 };
             }
-            let intended_at = match first.plan.offset {
-                None => at,
-                Some(offset) => {
+            let intended_at = match first.plan.due {
+                Due::Asap { .. } => at,
+                Due::At(offset) => {
                     let intended_at = report.started_at + offset;
                     while at < intended_at && !shared.stop.load(Ordering::Relaxed) {
                         clock.sleep_until(intended_at.min(at + NAP));

@@ -12,12 +12,13 @@ use crate::budget::Budget;
 use crate::prefetch::prefetch;
 use crate::worker::{Job, Jobs};
 
-/// The worker's end. It counts as a session under way, in the reader's eyes, for as long as it is there.
+/// The worker's end.
 #[derive(Debug)]
 pub(crate) struct Queue {
     rows: vec::IntoIter<Job>,
     later: UnboundedReceiver<Jobs>,
     wait: Arc<Wait>,
+    begun: bool,
 }
 
 /// The pacer's end.
@@ -58,7 +59,6 @@ impl Feed {
 impl Queue {
     pub(crate) fn new(budget: &Arc<Budget>) -> (Feed, Queue) {
         let (rows, later) = unbounded_channel();
-        budget.session_begins();
         let wait = Arc::new(Wait {
             budget: Arc::clone(budget),
             on: AtomicBool::new(false),
@@ -71,8 +71,15 @@ impl Queue {
             rows: Jobs::new().into_iter(),
             later,
             wait,
+            begun: false,
         };
         (feed, queue)
+    }
+
+    /// From now on it counts as a session under way, in the reader's eyes, for as long as it is there.
+    pub(crate) fn begin(&mut self) {
+        self.begun = true;
+        self.wait.budget.session_begins();
     }
 
     /// The row to be taken next, where it is there.
@@ -116,7 +123,9 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.wait.set(false);
-        self.wait.budget.session_ends();
+        if self.begun {
+            self.wait.budget.session_ends();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use ahash::HashMap;
 use protocol::Mender;
 use recording::{Exchange, Kind, Timestamp};
 
-use crate::schedule::{Pace, Plan, Schedule};
+use crate::schedule::{Due, Pace, Plan, Schedule};
 use crate::worker::{Job, Jobs, Shared};
 
 /// Rows that are handed over at once, of all sessions.
@@ -16,6 +16,8 @@ const BATCH_ROWS: usize = 1_024;
 /// Rows and bytes that the budget, which all threads share, is told of at once.
 const TOLD_ROWS: usize = 16;
 const TOLD_BYTES: usize = 8 << 10;
+/// What a session has beside its rows while it waits to begin: its task, and the way on which they come.
+const SESSION_BYTES: usize = 6 << 10;
 /// Rows of one session. They share memory that is free only when the last of them is sent.
 const JOBS_ROWS: usize = 32;
 
@@ -94,7 +96,10 @@ where
             let plan = self.schedule.plan(&self.shared.target, &row);
             let response = row.response.as_ref();
             let kept = response.map_or(0, |response| response.body.len());
-            let cost = size_of::<Job>() + row.request.bytes.len() + kept;
+            let mut cost = size_of::<Job>() + row.request.bytes.len() + kept;
+            if row.kind == Kind::Open {
+                cost += SESSION_BYTES;
+            }
             self.next.add(row, plan, cost);
             untold_rows += 1;
             untold_bytes += cost;
@@ -125,7 +130,7 @@ impl Next {
     /// Rows that have no time of their own are handed over with others of their queue.
     #[inline]
     fn add(&mut self, row: Exchange, plan: Plan, cost: usize) {
-        let (queue, alone) = (plan.queue, plan.offset.is_some());
+        let (queue, alone) = (plan.queue, matches!(plan.due, Due::At(_)));
         let last = row.kind == Kind::Close;
         let new = self.jobs.len();
         let jobs = match self.places.get(&queue) {

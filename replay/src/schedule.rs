@@ -43,8 +43,7 @@ impl std::fmt::Display for Pace {
 /// A recorded row's place in the run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// When to send it, since the run's start. `None` where the pace is [`Pace::Asap`].
-    pub offset: Option<Duration>,
+    pub due: Due,
     /// The session in whose queue it stands. Rows of one queue are taken in order, and a row after
     /// a request is taken only when that request was sent; so a cancel stands in the queue of the
     /// session that it cancels, and is done when that session has sent what it had sent then.
@@ -56,12 +55,24 @@ pub struct Plan {
     pub(crate) lesson: Option<Arc<Lesson>>,
 }
 
+/// When a row is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// So long after the run's start.
+    At(Duration),
+    /// As soon as what it waits for is done: an opening for so many sessions to end as had ended when it
+    /// was recorded.
+    Asap { after: u64 },
+}
+
 /// Plans rows that come in the order of [`Exchange::order`]. Memory: a few words a session that is
 /// open, and a value that the server made up.
 #[derive(Debug)]
 pub struct Schedule {
     pace: Pace,
     first: Option<Timestamp>,
+    /// Sessions that have ended.
+    ended: u64,
     /// The newest session of each number of the server's own.
     by_backend: HashMap<u64, u64>,
     /// The number of the server's own that an open session has, or that it cancels.
@@ -74,6 +85,7 @@ impl Schedule {
         Schedule {
             pace,
             first: None,
+            ended: 0,
             by_backend: HashMap::new(),
             backends: HashMap::new(),
             lessons: Lessons::default(),
@@ -82,11 +94,14 @@ impl Schedule {
 
     pub fn plan(&mut self, target: &Target, row: &Exchange) -> Plan {
         let first = *self.first.get_or_insert(row.started_at);
-        let offset = match self.pace {
-            Pace::Asap => None,
+        let due = match self.pace {
+            Pace::Asap if row.kind == Kind::Open && !only_cancels(row) => {
+                Due::Asap { after: self.ended }
+            }
+            Pace::Asap => Due::Asap { after: 0 },
             Pace::Speed(speed) => {
                 let ns = row.started_at.since(first) as f64 / speed;
-                Some(Duration::from_nanos(ns.round() as u64))
+                Due::At(Duration::from_nanos(ns.round() as u64))
             }
         };
         let mut queue = row.session;
@@ -112,7 +127,7 @@ impl Schedule {
             Kind::Prepare => {}
         }
         Plan {
-            offset,
+            due,
             queue,
             unsendable,
             needs,
@@ -134,6 +149,7 @@ impl Schedule {
     }
 
     fn closed(&mut self, session: u64) {
+        self.ended += 1;
         if let Some(backend) = self.backends.remove(&session)
             && self.by_backend.get(&backend) == Some(&session)
         {
@@ -171,17 +187,37 @@ mod tests {
         let mut tape = Tape::default();
         tape.open(1);
         tape.say(1, "x").started_at = Timestamp(1_000_000_000 + 86_400_000_000_001);
-        let offsets = |pace| {
+        let dues = |pace| {
             let plans = plans(&tape, pace);
-            plans.iter().map(|plan| plan.offset).collect::<Vec<_>>()
+            plans.iter().map(|plan| plan.due).collect::<Vec<_>>()
         };
         let day = Duration::from_nanos(86_400_000_000_001);
-        assert_eq!(offsets(Pace::Speed(1.0)), [Some(Duration::ZERO), Some(day)]);
+        let start = Due::At(Duration::ZERO);
+        assert_eq!(dues(Pace::Speed(1.0)), [start, Due::At(day)]);
+        assert_eq!(dues(Pace::Speed(0.5)), [start, Due::At(day * 2)]);
+        assert_eq!(dues(Pace::Asap), [Due::Asap { after: 0 }; 2]);
+    }
+
+    #[test]
+    fn a_session_waits_for_as_many_to_end_as_had_ended() {
+        let mut tape = Tape::default();
+        tape.open(1);
+        tape.open(2);
+        tape.close(1);
+        tape.open(3);
+        tape.say(3, "x");
+        tape.cancel(4, 3);
+        tape.close(2);
+        tape.open(5);
+        let after: Vec<_> = std::iter::zip(&tape.rows, plans(&tape, Pace::Asap))
+            .filter(|(row, _)| row.kind == Kind::Open)
+            .map(|(row, plan)| (row.session, plan.due))
+            .collect();
+        let expected = [(1, 0), (2, 0), (3, 1), (4, 0), (5, 3)];
         assert_eq!(
-            offsets(Pace::Speed(0.5)),
-            [Some(Duration::ZERO), Some(day * 2)]
+            after,
+            expected.map(|(session, after)| (session, Due::Asap { after }))
         );
-        assert_eq!(offsets(Pace::Asap), [None, None]);
     }
 
     #[test]
@@ -246,7 +282,9 @@ mod tests {
             let mut before = Duration::ZERO;
             for (row, plan) in std::iter::zip(&tape.rows, plans(&tape, Pace::Speed(speed))) {
                 prop_assert_eq!(plan.queue, row.session);
-                let offset = plan.offset.unwrap();
+                let Due::At(offset) = plan.due else {
+                    unreachable!()
+                };
                 prop_assert!(offset >= before);
                 let exact = (row.started_at - first).as_nanos() as f64 / speed;
                 prop_assert!((offset.as_nanos() as f64 - exact).abs() <= 0.5 + exact * 1e-12);

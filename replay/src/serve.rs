@@ -1,5 +1,6 @@
 //! One recorded session, from its first row to its last.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 
 use protocol::Driver;
@@ -8,7 +9,7 @@ use recording::{Exchange, Kind, Response, Status};
 use crate::connect::{self, Failure};
 use crate::queue::Queue;
 use crate::reason;
-use crate::schedule::only_cancels;
+use crate::schedule::{Due, only_cancels};
 use crate::session::Session;
 use crate::stream::Stream;
 use crate::worker::{Job, Outcome, Watch, Worker};
@@ -22,7 +23,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
     let Some(opening) = queue.next().await else {
         return;
     };
-    let lost = begin(&worker, &mut queue, &watch, Box::new(opening)).await;
+    let mut opening = Box::new(opening);
+    let lost = match stand_in_line(&worker, &mut opening, &watch).await {
+        Err(reason) => {
+            worker.skip(*opening, reason);
+            reason
+        }
+        Ok(()) => {
+            queue.begin();
+            begin(&worker, &mut queue, &watch, opening).await
+        }
+    };
+    worker.shared.turns.end();
     while let Some(job) = queue.next().await {
         let reason = match job.plan.unsendable {
             Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
@@ -30,6 +42,27 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
         };
         worker.skip(job, reason);
     }
+}
+
+/// Waits until the session may begin, where it has no time to begin at.
+async fn stand_in_line(
+    worker: &Worker,
+    opening: &mut Job,
+    watch: &Watch,
+) -> Result<(), &'static str> {
+    let Due::Asap { after } = opening.plan.due else {
+        return Ok(());
+    };
+    let session = opening.row.session;
+    watch.in_line.set(true);
+    let came = tokio::select! {
+        biased;
+        reason = watch.stopped() => Err(reason),
+        () = poll_fn(|cx| worker.shared.turns.poll(after, session, cx)) => Ok(()),
+    };
+    watch.in_line.set(false);
+    opening.intended_at = worker.now();
+    came
 }
 
 /// Gives the reason for which rows that still come are skipped.

@@ -19,6 +19,7 @@ use crate::lesson;
 use crate::pool::Loan;
 use crate::queue::Queue;
 use crate::reason;
+use crate::schedule::Due;
 use crate::stream::Stream;
 use crate::worker::{Job, NO_DEADLINE, Outcome, Watch, Worker};
 
@@ -332,7 +333,7 @@ impl<'a> Session<'a> {
                 .waited_for_connection(self.connected_at.since(ready_at));
         }
         ready_at = ready_at.max(self.connected_at);
-        if job.plan.offset.is_none() {
+        if matches!(job.plan.due, Due::Asap { .. }) {
             job.intended_at = ready_at;
         }
         if self.driver.holds() {

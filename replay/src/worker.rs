@@ -29,6 +29,7 @@ use crate::reason;
 use crate::schedule::Plan;
 use crate::serve;
 use crate::target::Target;
+use crate::turns::Turns;
 
 /// How often a worker looks at deadlines and passes on its outcomes.
 const TICK: Duration = Duration::from_millis(100);
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Option<NonZeroUsize>,
     /// When the last row was; the end of time until then.
     pub(crate) handed_out_at: AtomicI64,
+    pub(crate) turns: Turns,
     /// How long a worker's sessions may then do nothing, and wait for nothing that has a time-out of
     /// its own.
     pub(crate) drain_timeout: Duration,
@@ -426,6 +428,8 @@ pub(crate) struct Watch {
     stopped: Cell<Option<&'static str>>,
     pub(crate) deadline: Cell<Timestamp>,
     pub(crate) wake_at: Cell<Timestamp>,
+    /// It waits for others to end.
+    pub(crate) in_line: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -437,6 +441,7 @@ impl Default for Watch {
             stopped: Cell::new(None),
             deadline: Cell::new(NO_DEADLINE),
             wake_at: Cell::new(NO_DEADLINE),
+            in_line: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -450,9 +455,11 @@ impl Watch {
         }
     }
 
-    /// Does it wait for something until a time of its own?
+    /// Does it wait for something until a time of its own, or for others that do?
     fn waits(&self) -> bool {
-        self.deadline.get() != NO_DEADLINE || self.wake_at.get() != NO_DEADLINE
+        self.deadline.get() != NO_DEADLINE
+            || self.wake_at.get() != NO_DEADLINE
+            || self.in_line.get()
     }
 
     fn wake(&self) {

@@ -231,6 +231,9 @@ fn memory_is_bounded_by_the_budget() {
     assert!(played.report.peak_bytes < (1 << 20) + 20_000);
 }
 
+/// Its session ends, and another begins.
+const LEAVE: &str = "leave";
+
 fn line() -> impl Strategy<Value = &'static str> {
     prop_oneof![
         20 => Just("x"),
@@ -240,6 +243,7 @@ fn line() -> impl Strategy<Value = &'static str> {
         1 => Just("hang up"),
         1 => Just("garbage"),
         1 => Just("unspeakable"),
+        3 => Just(LEAVE),
     ]
 }
 
@@ -248,23 +252,32 @@ proptest! {
 
     #[test]
     fn every_row_leaves_as_one_outcome(
-        said in prop::collection::vec((0u64..4, line(), 0usize..4, any::<bool>()), 0..60),
+        said in prop::collection::vec((0usize..4, line(), 0usize..4, any::<bool>()), 0..60),
         refused in 0u64..8,
     ) {
         let server = Server::start();
         let mut tape = Tape::default();
-        for session in 0..4 {
+        let open = |tape: &mut Tape, session| {
             let row = tape.open(session);
             if session == refused {
                 row.request.bytes = b"nobody".to_vec();
             }
+        };
+        (0..4).for_each(|session| open(&mut tape, session));
+        let mut sessions = [0, 1, 2, 3];
+        for (place, line, after, pipelined) in said {
+            let session = &mut sessions[place];
+            if line == LEAVE {
+                tape.close(*session);
+                *session += 4;
+                open(&mut tape, *session);
+            } else {
+                tape.request(*session, line, Transaction::ALL[after]).request.pipelined = pipelined;
+            }
         }
-        for (session, line, after, pipelined) in said {
-            tape.request(session, line, Transaction::ALL[after]).request.pipelined = pipelined;
-        }
-        for session in 0..3 {
- tape.close(session);
-}
+        sessions.iter().take(3).for_each(|session| {
+            tape.close(*session);
+        });
         let recorded: Vec<_> = tape.rows.iter().map(|row| (row.order(), row.kind)).collect();
         let played = play(tape, &options(server.address));
         let outcomes: Vec<_> = played.rows.iter().map(|row| (row.order(), row.kind)).collect();

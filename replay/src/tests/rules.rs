@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use recording::{Exchange, Kind, Notes, Status, Transaction};
 
 use super::fake::{Server, Tape, options, play, play_until};
@@ -40,6 +41,77 @@ fn says_each_session_in_its_order() {
     assert!(played.report.ledger.balanced());
     let seen = played.progress.snapshot();
     assert_eq!((seen.sent, seen.answered, seen.in_flight), (600, 600, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn no_more_sessions_are_open_together_than_were(
+        said in prop::collection::vec((0usize..3, any::<bool>()), 0..60),
+    ) {
+        let server = Server::start();
+        let mut tape = Tape::default();
+        let (mut places, mut last) = ([None; 3], 0);
+        for (place, leaves) in said {
+            let session = *places[place].get_or_insert_with(|| {
+                last += 1;
+                tape.open(last);
+                last
+            });
+            if leaves {
+                tape.close(session);
+                places[place] = None;
+            } else {
+                tape.say(session, "x");
+            }
+        }
+        for session in places.into_iter().flatten() {
+            tape.close(session);
+        }
+        let played = play(tape, &options(server.address));
+        prop_assert!(played.rows.iter().all(|row| row.status == Status::Ok));
+        let at = |kind| {
+            let rows = played.rows.iter().filter(move |row| row.kind == kind);
+            rows.map(|row| row.pacing.unwrap().sent_at)
+        };
+        let mut ended = 0;
+        for row in &played.rows {
+            let sent_at = row.pacing.unwrap().sent_at;
+            match row.kind {
+                Kind::Close => ended += 1,
+                Kind::Open => {
+                    let have = at(Kind::Close).filter(|closed_at| *closed_at <= sent_at).count();
+                    prop_assert!(have >= ended, "{have} of {ended} had ended");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_in_line_is_not_given_up_while_another_works() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "stall");
+    tape.close(1);
+    tape.open(2);
+    tape.say(2, "x");
+    let options = crate::Options {
+        request_timeout: Duration::from_secs(2),
+        ..options(server.address)
+    };
+    let played = play(tape, &options);
+    let expected = [
+        "ok",
+        "unanswered: timed out",
+        "skipped: session lost: timed out",
+        "ok",
+        "ok",
+    ];
+    assert_eq!(played.story(), expected);
 }
 
 #[test]
