@@ -334,7 +334,7 @@ pub trait Driver: fmt::Debug + Send {
 
     /// The server closed the connection at `at`: gives the response that only the end delimits, and
     /// [`DriverEvent::Reconnect`] where the session can go on. Requests under way that it does not
-    /// answer are lost. Not `in_order`: the connection broke.
+    /// answer are lost. Not `in_order`: the connection broke, is given up, or could not be made.
     fn end(
         &mut self,
         _in_order: bool,

@@ -15,8 +15,8 @@ pub struct Options {
     pub budget: usize,
     /// For connecting and logging in, where the target's URL says nothing.
     pub connect_timeout: Duration,
-    /// A request without an answer for so long ends its session, unless ten times its recorded time
-    /// is longer.
+    /// A request without an answer for so long ends its connection, unless ten times its recorded time
+    /// is longer; and its session, where that can't go on over another one.
     pub request_timeout: Duration,
     /// How long after the last row nothing may happen, beside waiting for what has a time-out of its own.
     pub drain_timeout: Duration,

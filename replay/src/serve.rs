@@ -121,16 +121,44 @@ async fn begin(
         Ok(Err(failure)) => {
             let outcome = at(failure.status, Some(failure.reason), failure.response);
             worker.complain(failure.complaint);
-            worker.finish(&mut job, outcome);
-            reason::after(failure.reason)
+            begin_without(worker, queue, watch, job, outcome).await
         }
         Err(_elapsed) => {
             let outcome = at(Status::Unanswered, Some(reason::TIMED_OUT), None);
             worker.complain("login timed out".to_owned());
-            worker.finish(&mut job, outcome);
-            reason::after(reason::TIMED_OUT)
+            begin_without(worker, queue, watch, job, outcome).await
         }
     }
+}
+
+/// There is no connection: its requests may get one later.
+async fn begin_without(
+    worker: &Rc<Worker>,
+    queue: &mut Queue,
+    watch: &Rc<Watch>,
+    mut job: Box<Job>,
+    outcome: Outcome,
+) -> &'static str {
+    let reason = outcome.reason.unwrap_or(reason::SESSION_LOST);
+    let opening = job.row.clone();
+    worker.finish(&mut job, outcome);
+    drop(job);
+    let driver = driver(worker, &opening);
+    let now = worker.now();
+    let mut session = Session::new(worker, queue, watch, opening, driver, None, now);
+    match session.survives(reason) {
+        true => session.run().await,
+        false => reason::after(reason),
+    }
+}
+
+/// A driver that has no connection.
+fn driver(worker: &Worker, opening: &Exchange) -> Box<dyn Driver> {
+    let shared = &worker.shared;
+    let login = shared
+        .target
+        .login_for(opening.info.as_deref(), shared.tls.is_some());
+    shared.target.protocol.driver(login, shared.limits)
 }
 
 async fn log_in(worker: &Worker, opening: &Exchange) -> Result<Opened, Failure> {
@@ -142,11 +170,7 @@ async fn log_in(worker: &Worker, opening: &Exchange) -> Result<Opened, Failure> 
             connection.response,
         ));
     }
-    let shared = &worker.shared;
-    let login = shared
-        .target
-        .login_for(opening.info.as_deref(), shared.tls.is_some());
-    let driver = shared.target.protocol.driver(login, shared.limits);
+    let driver = driver(worker, opening);
     let now = worker.now();
     let response = Response {
         first_byte_at: now,

@@ -65,6 +65,8 @@ pub(crate) struct Session<'a> {
     connected_at: Timestamp,
     /// The transaction failed here and not when recorded: pass over the rest of it.
     skipping: bool,
+    /// When the target first failed it, of what it was not answered since.
+    failing_since: Option<Timestamp>,
     events: Vec<DriverEvent>,
 }
 
@@ -127,6 +129,7 @@ impl<'a> Session<'a> {
             ready_at: opened_at,
             connected_at: opened_at,
             skipping: false,
+            failing_since: None,
             events: Vec::new(),
         }
     }
@@ -135,11 +138,12 @@ impl<'a> Session<'a> {
     pub(crate) async fn run(mut self) -> &'static str {
         let end = loop {
             match poll_fn(|cx| self.poll(cx)).await {
-                End::Parted => {
-                    if let Err(reason) = self.connect().await {
-                        break End::Lost(reason);
-                    }
-                }
+                End::Parted => match self.connect().await {
+                    Ok(()) => {}
+                    Err(reason) if self.survives(reason) => self.do_without(reason).await,
+                    Err(reason) => break End::Lost(reason),
+                },
+                End::Lost(reason) if self.survives(reason) => {}
                 end => break end,
             }
         };
@@ -526,6 +530,7 @@ impl<'a> Session<'a> {
         let Some(flight) = self.flights.front_mut() else {
             return;
         };
+        self.failing_since = None;
         self.unsent = self.unsent.saturating_sub(1);
         self.answered_at = response.last_byte_at;
         self.skipping |= transaction(&flight.job.row) == Transaction::Open

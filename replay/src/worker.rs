@@ -331,7 +331,7 @@ impl Worker {
     }
 
     /// Why nothing more is to be done, once that is so.
-    fn over(&self) -> Option<&'static str> {
+    pub(crate) fn over(&self) -> Option<&'static str> {
         if self.shared.stop.load(Ordering::Relaxed) {
             Some(reason::INTERRUPTED)
         } else {
@@ -453,6 +453,13 @@ impl Watch {
             self.stopped.set(Some(reason));
             self.wake();
         }
+    }
+
+    /// The session goes on though it was told to end.
+    pub(crate) fn forgive(&self) {
+        self.stopped.set(None);
+        self.deadline.set(NO_DEADLINE);
+        self.wake_at.set(NO_DEADLINE);
     }
 
     /// Does it wait for something until a time of its own, or for others that do?

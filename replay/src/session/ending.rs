@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::DriverEvent;
 use recording::Status;
 use tokio::io::AsyncWriteExt as _;
 
@@ -11,6 +12,8 @@ use crate::worker::Outcome;
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Before the next attempt, where the target takes no connections.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Session<'_> {
     /// `None` where the session goes on over another connection.
@@ -23,6 +26,45 @@ impl Session<'_> {
         }
         self.worker.complain(format!("session lost: {error}"));
         Some(End::Lost(reason::SESSION_LOST))
+    }
+
+    /// Does it go on, without the connection and what was under way on it? Where its driver can, until the
+    /// target has failed it for as long as connecting may take.
+    pub(crate) fn survives(&mut self, reason: &'static str) -> bool {
+        let passes = [
+            reason::CONNECT_FAILED,
+            reason::SESSION_LOST,
+            reason::TIMED_OUT,
+        ];
+        if !passes.contains(&reason) || self.worker.over().is_some() {
+            return false;
+        }
+        let now = self.worker.now();
+        let failing_since = *self.failing_since.get_or_insert(now);
+        let patience = self.worker.shared.connect_timeout;
+        if now.since(failing_since) > patience.as_nanos() as u64 {
+            return false;
+        }
+        let mut events = Vec::new();
+        let ended = self.driver.end(false, now, &mut events);
+        if ended.is_err() || !events.contains(&DriverEvent::Reconnect) {
+            return false;
+        }
+        self.lose_flights(reason);
+        self.part();
+        self.watch.forgive();
+        true
+    }
+
+    /// Passes over the next request, for which there was no connection.
+    pub(super) async fn do_without(&mut self, reason: &'static str) {
+        if let Some(job) = self.queue.take() {
+            self.worker.skip(job, reason);
+        }
+        tokio::select! {
+            _ = self.watch.stopped() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
     }
 
     pub(super) fn lose_flights(&mut self, reason: &'static str) {

@@ -4,6 +4,8 @@
 //! `begin`, `commit` and `fail` do to the transaction what their names say; `stall` is answered
 //! only when cancelled; `hang up` closes the connection; anything else is `ok`.
 //!
+//! A session of the user `free` goes on over another connection when it lost its own.
+//!
 //! `make a` makes up a value, here `a` and the number of the connection, and `use a` sends it back.
 
 use std::collections::{HashMap, VecDeque};
@@ -215,6 +217,21 @@ impl Driver for LineDriver {
             if status == "parting" {
                 events.push(DriverEvent::Reconnect);
             }
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        _: bool,
+        _: Timestamp,
+        events: &mut Vec<DriverEvent>,
+    ) -> Result<(), DriverError> {
+        if self.login.user.as_deref() == Some("free") {
+            self.received.clear();
+            self.makes.clear();
+            self.held.clear();
+            events.push(DriverEvent::Reconnect);
         }
         Ok(())
     }
@@ -438,7 +455,17 @@ impl Played {
 }
 
 pub(crate) fn options(address: SocketAddr) -> Options {
-    let target = Target::parse(&format!("lines://{address}?sslmode=disable"), &[&LINES]).unwrap();
+    options_of("", address)
+}
+
+/// For sessions that go on when they lose their connection.
+pub(crate) fn free(address: SocketAddr) -> Options {
+    options_of("free@", address)
+}
+
+fn options_of(user: &str, address: SocketAddr) -> Options {
+    let url = format!("lines://{user}{address}?sslmode=disable");
+    let target = Target::parse(&url, &[&LINES]).unwrap();
     Options {
         pace: Pace::Asap,
         workers: Some(2),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use recording::{Status, Transaction};
 
-use super::fake::{Server, Tape, options, play};
+use super::fake::{Server, Tape, free, options, play};
 use crate::Options;
 
 #[test]
@@ -303,4 +303,86 @@ fn a_session_goes_on_over_another_connection_where_its_driver_can() {
         vec!["hello user1", "two", "part three"],
     ];
     assert_eq!(server.conversations(), said);
+}
+
+#[test]
+fn a_session_that_can_loses_no_more_than_its_connection_did() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    for line in ["garbage", "one", "stall", "two", "hang up", "three"] {
+        tape.say(1, line);
+    }
+    tape.say(1, "stall");
+    tape.say(1, "behind").request.pipelined = true;
+    tape.say(1, "four");
+    tape.close(1);
+    let played = play(tape, &free(server.address));
+    let expected = [
+        "ok",
+        "unanswered: session lost",
+        "ok",
+        "unanswered: timed out",
+        "ok",
+        "unanswered: session lost",
+        "ok",
+        // The answer to `behind` is taken for the oldest request's.
+        "ok",
+        "unanswered: timed out",
+        "ok",
+        "ok: fin",
+    ];
+    assert_eq!(played.story(), expected);
+    assert!(played.report.ledger.balanced());
+}
+
+#[test]
+fn what_the_target_takes_no_connection_for_is_lost_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "one");
+    tape.say(1, "two");
+    tape.say(1, "three");
+    tape.close(1);
+    thread::spawn(move || {
+        // The opening and the first request find nobody.
+        for _ in 0..2 {
+            drop(listener.accept().unwrap());
+        }
+        impatient(listener.accept().unwrap().0)
+    });
+    let played = play(tape, &free(address));
+    let expected = [
+        "unanswered: session lost",
+        "skipped: session lost",
+        "ok",
+        "ok",
+        "ok: fin",
+    ];
+    assert_eq!(played.story(), expected);
+}
+
+#[test]
+fn a_target_that_is_gone_is_given_up() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut tape = Tape::default();
+    tape.open(1);
+    for _ in 0..1_000 {
+        tape.say(1, "x");
+    }
+    tape.close(1);
+    let options = Options {
+        connect_timeout: Duration::from_millis(50),
+        ..free(address)
+    };
+    let played = play(tape, &options);
+    let story = played.story();
+    assert_eq!(story[0], "unanswered: connection failed");
+    assert_eq!(story[1001], "skipped: session lost: connection failed");
+    assert!(played.report.ledger.balanced());
 }

@@ -338,4 +338,9 @@ fn a_violation_names_its_place() {
     let error = driver.receive(b"SSH-2.0", Timestamp(1), &mut Vec::new(), &mut events);
     let what = "no status line".to_owned();
     assert_eq!(error, Err(DriverError::Violation { what, offset: 0 }));
+    // The session goes on over another connection.
+    driver.end(false, Timestamp(2), &mut events).unwrap();
+    assert_eq!(told(events), ["reconnect"]);
+    sent(&mut driver, &recorded("GET / HTTP/1.1\r\n\r\n", ""));
+    assert_eq!(received(&mut driver, OK).0, ["200"]);
 }
