@@ -9,6 +9,7 @@ mod border;
 mod http;
 mod learnt;
 mod mender;
+mod place;
 mod postgres;
 mod reader;
 mod sql;

@@ -20,7 +20,7 @@ mod rewrite;
 mod secrets;
 mod seek;
 mod show;
-mod template;
+pub mod template;
 #[cfg(test)]
 mod testing;
 mod wishes;

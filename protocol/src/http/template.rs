@@ -57,24 +57,30 @@ fn template(target: &str) -> String {
     text
 }
 
-fn segment(segment: &str) -> String {
-    if is_uuid(segment) {
-        return "{uuid}".to_owned();
+/// What kind of id it is, if it is one.
+pub fn id(text: &str) -> Option<&'static str> {
+    if is_uuid(text) {
+        Some("{uuid}")
+    } else if is_token(text) {
+        Some("{token}")
+    } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Some("{n}")
+    } else if is_hash(text) {
+        Some("{hash}")
+    } else {
+        None
     }
-    if is_token(segment) {
-        return "{token}".to_owned();
+}
+
+fn segment(segment: &str) -> String {
+    if let Some(id) = id(segment) {
+        return id.to_owned();
     }
     let mut text = String::new();
     let parts = segment.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
     for part in parts {
         let word = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
-            text.push_str("{n}");
-        } else if is_hash(word) {
-            text.push_str("{hash}");
-        } else {
-            text.push_str(word);
-        }
+        text.push_str(id(word).unwrap_or(word));
         text.push_str(part.get(word.len()..).unwrap_or_default());
     }
     text
