@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use bytesize::ByteSize;
 use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
-use protocol::Protocol;
+use protocol::{Limits, Protocol};
 use recording::{Ledger, StoreError};
 use replay::{Target, TlsMode};
 
@@ -85,7 +85,8 @@ pub struct Args {
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
     duration: Option<Duration>,
 
-    /// How much of each response to keep, so that differences can be shown row by row; 0 for none.
+    /// How much of each response to keep, so that differences can be shown row by row; 0 for none. Heads of
+    /// HTTP are always kept.
     #[arg(long, default_value = "64KiB", value_parser = crate::units::size, value_name = "SIZE")]
     body_limit: u64,
 
@@ -223,7 +224,8 @@ pub fn run(args: Args) -> Result<Exit> {
             ByteSize(largest as u64 / 2)
         )));
     }
-    options.limits.request = options.limits.request.min(largest - options.limits.body);
+    let kept = options.limits.body + Limits::HEAD;
+    options.limits.request = options.limits.request.min(largest - kept);
     options.writer.flush_bytes = budget.flush_bytes();
     options.live.buffer = u32::try_from(args.buffer_size)
         .ok()

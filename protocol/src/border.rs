@@ -152,8 +152,13 @@ pub struct Opening {
 pub struct Limits {
     /// Of one request's own bytes. Above it the request is cut and marked `REQUEST_CUT`.
     pub request: usize,
-    /// Of one response's bytes; 0 keeps none.
+    /// Of one response's bytes, but for its head where the protocol has one; 0 keeps none.
     pub body: usize,
+}
+
+impl Limits {
+    /// Of one response's head.
+    pub const HEAD: usize = 64 << 10;
 }
 
 impl Default for Limits {

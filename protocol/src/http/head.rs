@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
 
+use crate::Limits;
+
 /// Bytes of a head, or of a chunked body's trailers.
-pub const MAX_HEAD: usize = 64 << 10;
+pub const MAX_HEAD: usize = Limits::HEAD;
 const MAX_FIELDS: usize = 192;
 const FOLDED: Fault = "folded content-length or transfer-encoding";
 const LONE_LF: Fault = "line without CR";

@@ -7,7 +7,7 @@ use recording::{Response, Status, Timestamp};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::body::{Asked, Body, Skip};
-use super::head::{Fault, HeadBuffer, ResponseHead};
+use super::head::{Fault, HeadBuffer, MAX_HEAD, ResponseHead};
 use super::message::{Message, codings, is_interim};
 
 /// What comes is no response.
@@ -18,7 +18,10 @@ const LIKELY_LEN: usize = 4 << 10;
 
 pub struct Reply {
     asked: Asked,
+    /// Bytes that are kept of what follows the head.
     cap: usize,
+    /// Bytes of the head that are kept, and of those of interim responses.
+    heads: usize,
     state: State,
     /// Of the response before, until its own head is there.
     known: Option<Box<Known>>,
@@ -100,11 +103,12 @@ impl Known {
 }
 
 impl Reply {
-    /// Keeps up to `cap` bytes of it.
+    /// Keeps its head and up to `cap` bytes of the rest.
     pub fn new(asked: Asked, cap: usize, known: Option<Box<Known>>) -> Reply {
         Reply {
             asked,
             cap,
+            heads: 0,
             state: State::Head(HeadBuffer::default()),
             known,
             ended_by_close: false,
@@ -178,6 +182,7 @@ impl Reply {
     }
 
     fn begin_body(&mut self) -> Progress {
+        self.heads = self.response.body.len();
         let body = self.known.as_ref().map(|known| known.body);
         self.state = match body.filter(|body| !body.is_done()) {
             Some(body) => State::Body(body),
@@ -196,7 +201,11 @@ impl Reply {
     }
 
     fn keep(&mut self, bytes: &[u8], used: usize, at: Timestamp) {
-        let room = self.cap.saturating_sub(self.response.body.len());
+        let most = match self.state {
+            State::Head(_) => MAX_HEAD,
+            State::Body(_) | State::Done => self.heads + self.cap,
+        };
+        let room = most.saturating_sub(self.response.body.len());
         // After a gap the bytes would not be the next ones.
         if !self.gap {
             let kept = bytes.get(..used.min(room)).unwrap_or_default();
@@ -415,11 +424,13 @@ mod tests {
     #[test]
     fn a_cap_cuts_what_is_kept_and_no_more() {
         let (_, whole, _) = read(&[TEXT], 1000);
-        let (_, cut, _) = read(&[TEXT], 30);
-        assert_eq!(cut.body, TEXT.get(..30).unwrap());
-        assert_eq!(
-            (cut.wire_len, cut.rows_digest),
-            (whole.wire_len, whole.rows_digest)
-        );
+        for (cap, kept) in [(0, TEXT.len() - 5), (3, TEXT.len() - 2), (5, TEXT.len())] {
+            let (_, cut, _) = read(&[TEXT], cap);
+            assert_eq!(cut.body, TEXT.get(..kept).unwrap());
+            assert_eq!(
+                (cut.wire_len, cut.rows_digest),
+                (whole.wire_len, whole.rows_digest)
+            );
+        }
     }
 }

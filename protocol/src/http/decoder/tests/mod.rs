@@ -345,7 +345,7 @@ fn other_protocols_are_rejected() {
 fn caps_cut_and_secrets_are_blanked() {
     let limits = Limits {
         request: 60,
-        body: 10,
+        body: 0,
     };
     let text = "POST / HTTP/1.1\r\nAuthorization: Basic dTpw\r\nContent-Length: 50\r\n\r\n";
     let body = "x".repeat(50);
@@ -360,7 +360,8 @@ fn caps_cut_and_secrets_are_blanked() {
             .starts_with(b"POST / HTTP/1.1\r\nAuthorization: Basic ****\r\n")
     );
     assert_eq!(row.request.bytes.len(), 60);
-    assert_eq!(row.response.as_ref().unwrap().body, b"HTTP/1.1 2");
+    let head = OK.strip_suffix("ok").unwrap();
+    assert_eq!(row.response.as_ref().unwrap().body, head.as_bytes());
     assert_eq!(row.status, Status::Ok);
 }
 
