@@ -171,6 +171,9 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 }
 
 fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
+    if let Err(error) = ::replay::check(recording, options) {
+        tracing::warn!("without --dry-run: {error}");
+    }
     for planned in ::replay::plan(recording, options)? {
         let (row, plan) = planned?;
         let at = match plan.due {
