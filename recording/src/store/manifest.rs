@@ -3,11 +3,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Ledger, Timestamp};
 
 /// The version of the format that this build writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
+
+/// Between what the checksum is of and the checksum.
+const SEAL: &str = ",\n  \"checksum\": \"";
 
 /// What a recording or a run says of itself: `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +103,21 @@ pub struct Captured {
 }
 
 impl Manifest {
+    /// The file: itself, and the checksum of all that stands before it.
+    pub(super) fn to_file(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.truncate(text.trim_end_matches("\n}").len());
+        let checksum = xxh3_64(text.as_bytes());
+        Ok(format!("{text}{SEAL}{checksum:016x}\"\n}}").into_bytes())
+    }
+
+    /// The checksum that `file` should have, to judge by what stands before it.
+    pub(super) fn checksum(file: &[u8]) -> Option<String> {
+        let text = str::from_utf8(file).ok()?;
+        let (before, _) = text.rsplit_once(SEAL)?;
+        Some(format!("{:016x}", xxh3_64(before.as_bytes())))
+    }
+
     /// For the runs of this recording.
     pub fn captured(&self) -> Captured {
         Captured {

@@ -119,8 +119,10 @@ fn list(dir: &Path) -> Result<BTreeMap<u32, SegmentName>, StoreError> {
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct Envelope {
     format: u32,
+    /// Absent in recordings of an early version.
+    checksum: Option<String>,
 }
 
 /// `None` where there is none, or it is damaged.
@@ -142,10 +144,14 @@ pub(super) fn read_manifest(
     file.take(MAX_MANIFEST)
         .read_to_end(&mut json)
         .map_err(StoreError::io("read", &path))?;
-    if let Ok(Version { format }) = serde_json::from_slice(&json)
-        && format > FORMAT
-    {
-        return Err(StoreError::TooNew { path, format });
+    if let Ok(Envelope { format, checksum }) = serde_json::from_slice(&json) {
+        if format > FORMAT {
+            return Err(StoreError::TooNew { path, format });
+        }
+        if checksum.is_some() && checksum != Manifest::checksum(&json) {
+            let problem = "it is not as it was written, by its checksum: what it says may be wrong";
+            left_out.push(Damage::new(files::MANIFEST, None, problem));
+        }
     }
     match serde_json::from_slice(&json) {
         Ok(manifest) => Ok(Some(manifest)),

@@ -51,6 +51,25 @@ fn what_was_written_is_sound() {
 }
 
 #[test]
+fn a_changed_byte_of_the_manifest_is_told() {
+    let (_parent, dir) = written(&rows(6), options(4, 12));
+    let path = dir.join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let told =
+        "manifest.json: it is not as it was written, by its checksum: what it says may be wrong";
+    let place = text.find("\"id\": \"").unwrap() + 7;
+    for (byte, found) in [(place, vec![told]), (text.len() - 5, vec![told])] {
+        let mut bytes = text.clone().into_bytes();
+        bytes[byte] = if bytes[byte] == b'a' { b'b' } else { b'a' };
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(problems(&dir), found);
+        assert_eq!(verify(&dir).rows, 6);
+    }
+    fs::write(&path, text).unwrap();
+    assert_eq!(problems(&dir), Vec::<String>::new());
+}
+
+#[test]
 fn a_changed_byte_is_told_by_file_and_offset() {
     let (_parent, dir) = written(&rows(30), options(4, 12));
     let path = dir.join(sealed_name(1));

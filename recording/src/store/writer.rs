@@ -556,5 +556,6 @@ pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreError>
 }
 
 fn to_json(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec_pretty(manifest).map_err(StoreError::encode(&dir.join(files::MANIFEST)))
+    let path = dir.join(files::MANIFEST);
+    manifest.to_file().map_err(StoreError::encode(&path))
 }
