@@ -35,7 +35,8 @@ pub(crate) fn run(
         slip,
         started_at: clock.now(),
     };
-    let mut feeds: HashMap<u64, Feed> = HashMap::default();
+    // With the recorded time of the first row.
+    let mut feeds: HashMap<u64, (Feed, Timestamp)> = HashMap::default();
     let mut next_worker = 0;
     let mut begun = false;
     for batch in batches {
@@ -67,20 +68,27 @@ pub(crate) fn run(
             shared.progress.reached(last.row.started_at);
             let session = first.plan.queue;
             let ends = last.row.kind == Kind::Close;
+            let (first_at, last_at) = (first.row.started_at, last.row.started_at);
+            let takes_turns = matches!(first.plan.due, Due::Asap { .. });
             for job in &mut jobs {
                 job.intended_at = intended_at;
             }
-            let feed = feeds.entry(session).or_insert_with(|| {
+            let (feed, opened_at) = feeds.entry(session).or_insert_with(|| {
+                if takes_turns {
+                    shared.turns.comes(session);
+                }
                 let (feed, queue) = Queue::new(&shared.budget);
                 if let Some(worker) = workers.get(next_worker % workers.len().max(1)) {
                     // A worker that is gone had a panic, which its join tells.
                     let _ = worker.send(queue);
                 }
                 next_worker += 1;
-                feed
+                (feed, first_at)
             });
             feed.send(jobs);
             if ends {
+                let recorded = Duration::from_nanos(last_at.since(*opened_at));
+                shared.turns.is_to_end(session, recorded);
                 feeds.remove(&session);
             }
         }

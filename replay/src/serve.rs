@@ -23,6 +23,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
     let Some(opening) = queue.next().await else {
         return;
     };
+    let session = opening.plan.queue;
     let mut opening = Box::new(opening);
     let lost = match stand_in_line(&worker, &mut opening, &watch).await {
         Err(reason) => {
@@ -31,10 +32,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut queue: Queue) {
         }
         Ok(()) => {
             queue.begin();
+            worker.shared.turns.begins(session, worker.now());
             begin(&worker, &mut queue, &watch, opening).await
         }
     };
-    worker.shared.turns.end();
+    worker.shared.turns.ends(session);
     while let Some(job) = queue.next().await {
         let reason = match job.plan.unsendable {
             Some(reason) if lost != reason::OTHER_PROTOCOL => reason,
@@ -53,7 +55,7 @@ async fn stand_in_line(
     let Due::Asap { after } = opening.plan.due else {
         return Ok(());
     };
-    let session = opening.row.session;
+    let session = opening.plan.queue;
     watch.in_line.set(true);
     let came = tokio::select! {
         biased;

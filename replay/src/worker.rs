@@ -29,7 +29,7 @@ use crate::reason;
 use crate::schedule::Plan;
 use crate::serve;
 use crate::target::Target;
-use crate::turns::Turns;
+use crate::turns::{self, Turns};
 
 /// How often a worker looks at deadlines and passes on its outcomes.
 const TICK: Duration = Duration::from_millis(100);
@@ -348,6 +348,8 @@ impl Worker {
         if self.moved.replace(false) || waits {
             self.alive_at.set(now);
         }
+        let overdue = self.shared.turns.look(now);
+        self.add_count(turns::OVERDUE, overdue);
         let over = self.over();
         self.watches.borrow_mut().retain(|watch| {
             if let Some(reason) = over {

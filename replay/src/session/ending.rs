@@ -105,11 +105,16 @@ impl Session<'_> {
         self.out.clear();
         self.driver.goodbye(&mut self.out);
         if let Some(mut stream) = self.stream.take() {
+            let logged_in = self.worker.shared.target.protocol.logs_in();
             let farewell = async {
                 stream.write_all(&self.out).await?;
-                stream.shutdown().await
+                stream.shutdown().await?;
+                // The target may have room for the next session only when this one is gone there too.
+                if logged_in {
+                    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+                }
+                std::io::Result::Ok(())
             };
-            // Nobody waits for what the target makes of it.
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
         }
         if let Some(mut job) = self.queue.take() {
