@@ -48,6 +48,9 @@ pub struct About {
     pub ledger: Ledger,
     pub left_out: Vec<String>,
     pub notes: Vec<String>,
+    /// In a run: requests answered with an error, and without when recorded.
+    #[serde(default)]
+    pub new_errors: u64,
     /// How the recording behind a run was captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub captured: Option<Captured>,
@@ -208,6 +211,7 @@ impl About {
             about.began = run.started_at.to_string();
             about.ended = Some(run.finished_at.to_string());
             about.notes.clone_from(&run.notes);
+            about.new_errors = run.new_errors;
             about.captured.clone_from(&run.captured);
         }
         about

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use recording::{Account, Captured, remedy};
+use recording::{Account, Captured, NEW_ERRORS, remedy};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, Side};
@@ -8,6 +8,9 @@ use crate::report::text::{plural, thousands};
 
 /// Below this share of requests, a comparison does not stand for the recording.
 const COVERAGE: f64 = 0.99;
+/// Above this share of errors that the recorded server did not give, a run of the old version is not what was
+/// recorded.
+const NEW_ERRORS_IN_OLD: f64 = 0.01;
 /// Above this share of loss in a capture, the recording does not stand for the traffic.
 const CAPTURE_LOSS: f64 = 0.01;
 const MILLISECOND: u64 = 1_000_000;
@@ -157,11 +160,24 @@ fn whole(name: &str, side: &Side, issues: &mut Issues) {
             issues.add(Weight::NoPass, Concerns::Times, reason, remedy);
         } else if note.starts_with("interrupted") || note.starts_with("cut short") {
             issues.add(Weight::NoPass, Concerns::Everything, reason, again);
+        } else if note.starts_with(NEW_ERRORS) && fails(side) && name != "NEW" {
+            let remedy = "restore the data as they were when the capture began, with their users and extensions";
+            issues.add(Weight::NoPass, Concerns::Everything, reason, remedy);
         } else {
             let remedy = "see whether it explains what differs";
             issues.add(Weight::Caution, Concerns::Everything, reason, remedy);
         }
     }
+}
+
+/// Did the run get errors that the recorded server did not give?
+fn fails(side: &Side) -> bool {
+    let answered = side
+        .about
+        .ledger
+        .account("requests")
+        .map_or(0, |it| it.kept);
+    side.about.new_errors as f64 > NEW_ERRORS_IN_OLD * answered as f64
 }
 
 fn coverage(comparison: &Comparison, issues: &mut Issues) {

@@ -15,8 +15,8 @@ pub use exchange::{
 pub use ledger::{Account, Ledger};
 pub use remedy::remedy;
 pub use store::{
-    Batch, Captured, ContentKind, Damage, FORMAT, HistogramError, Manifest, Recording, Rows,
-    RunInfo, SegmentInfo, StoreError, Verification, Writer, WriterOptions, decode_histogram,
+    Batch, Captured, ContentKind, Damage, FORMAT, HistogramError, Manifest, NEW_ERRORS, Recording,
+    Rows, RunInfo, SegmentInfo, StoreError, Verification, Writer, WriterOptions, decode_histogram,
     encode_histogram,
 };
 pub use time::{Timestamp, civil};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use hdrhistogram::Histogram;
-use recording::{Batch, Exchange, Ledger, Timestamp, WriterOptions};
+use recording::{Batch, Exchange, Ledger, NEW_ERRORS, Timestamp, WriterOptions};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::budget::Budget;
@@ -51,6 +51,8 @@ pub(crate) struct Report {
     pub(crate) finished_at: Timestamp,
     pub(crate) ledger: Ledger,
     pub(crate) histograms: std::collections::BTreeMap<String, String>,
+    /// Requests answered with an error, and without when recorded.
+    pub(crate) new_errors: u64,
     /// What a reader of the verdict must know.
     pub(crate) notes: Vec<String>,
     /// Not all of the recording was replayed.
@@ -290,6 +292,8 @@ fn summarize(
         *counts.entry(name).or_insert(0) += count;
     }
     counts.insert(lesson::FORGOTTEN, options.target.login.learnt.forgotten());
+    let new_errors = worked.iter().map(|report| report.new_errors).sum();
+    counts.insert(NEW_ERRORS, new_errors);
     counts.retain(|_, count| *count > 0);
     notes.extend(
         counts
@@ -315,6 +319,7 @@ fn summarize(
         finished_at: shared.clock.now(),
         ledger: Ledger::default(),
         histograms,
+        new_errors,
         notes,
         cut_short: stopped || read.failed.is_some(),
         peak_bytes: shared.budget.peak(),

@@ -57,6 +57,7 @@ pub fn run(
         started_at: manifest.created_at,
         finished_at: manifest.created_at,
         histograms: Default::default(),
+        new_errors: 0,
         notes: Vec::new(),
         captured: Some(source.captured()),
     };
@@ -78,6 +79,7 @@ pub fn run(
         started_at: report.started_at,
         finished_at: report.finished_at,
         histograms: report.histograms,
+        new_errors: report.new_errors,
         notes,
         ..info
     });

@@ -135,6 +135,8 @@ pub(crate) struct WorkerReport {
     pub(crate) measures: Measures,
     /// By name, but for what was seen.
     pub(crate) accounts: BTreeMap<&'static str, Account>,
+    /// Requests answered with an error, and without when recorded.
+    pub(crate) new_errors: u64,
     /// What was done to requests on their way, by name, for the run's notes.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     /// What went wrong, in words, and how often.
@@ -199,6 +201,7 @@ impl Worker {
                 report: WorkerReport {
                     measures,
                     accounts: BTreeMap::new(),
+                    new_errors: 0,
                     counts: BTreeMap::new(),
                     complaints: BTreeMap::new(),
                     busy_windows: 0,
@@ -287,6 +290,10 @@ impl Worker {
             lesson.end(came_at.unwrap_or_else(|| self.now()));
         }
         let row = &mut job.row;
+        if row.kind == Kind::Request && row.status == Status::Ok && outcome.status == Status::Error
+        {
+            self.book.borrow_mut().report.new_errors += 1;
+        }
         row.status = outcome.status;
         row.reason = match outcome.reason {
             Some(reason) => Some(Arc::from(reason)),

@@ -416,3 +416,26 @@ proptest! {
         prop_assert_eq!(itself.differences(), 0);
     }
 }
+
+#[test]
+fn no_pass_rests_on_an_old_run_that_failed_where_production_did_not() {
+    let rows = day(100);
+    let failed = |id: &str, new_errors: u64| {
+        let mut about = run(id);
+        let requests = about.ledger.account_mut("requests");
+        (requests.seen, requests.kept) = (200, 200);
+        about.new_errors = new_errors;
+        about.notes = vec![format!("{}: {new_errors}", recording::NEW_ERRORS)];
+        about
+    };
+    for (old, new, outcome) in [
+        (2, 0, Outcome::Pass),
+        (3, 0, Outcome::Inconclusive),
+        (3, 200, Outcome::Inconclusive),
+        (0, 200, Outcome::Pass),
+    ] {
+        let sides = [(failed("old", old), &*rows), (failed("new", new), &*rows)];
+        let comparison = compare_rows(sides, None, ANSWERS);
+        assert_eq!(comparison.verdict.outcome, outcome, "{old} and {new}");
+    }
+}

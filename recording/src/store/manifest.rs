@@ -71,6 +71,9 @@ pub struct SegmentInfo {
     pub checksum: String,
 }
 
+/// What the note about [`RunInfo::new_errors`] begins with.
+pub const NEW_ERRORS: &str = "requests answered with an error, and without when recorded";
+
 /// What a run says beside what a recording does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -87,6 +90,9 @@ pub struct RunInfo {
     /// [`encode_histogram`](crate::encode_histogram) writes them.
     #[serde(default)]
     pub histograms: BTreeMap<String, String>,
+    /// Requests that the target answered with an error, and the recorded server without.
+    #[serde(default)]
+    pub new_errors: u64,
     /// What a reader of the run should be told.
     #[serde(default)]
     pub notes: Vec<String>,

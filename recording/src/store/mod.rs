@@ -33,7 +33,7 @@ pub use batch::Batch;
 pub use damage::Damage;
 pub use error::StoreError;
 pub use histogram::{HistogramError, decode_histogram, encode_histogram};
-pub use manifest::{Captured, ContentKind, FORMAT, Manifest, RunInfo, SegmentInfo};
+pub use manifest::{Captured, ContentKind, FORMAT, Manifest, NEW_ERRORS, RunInfo, SegmentInfo};
 pub use recording::Recording;
 pub use rows::Rows;
 pub use verify::Verification;

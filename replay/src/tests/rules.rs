@@ -359,3 +359,21 @@ fn a_request_may_take_no_longer_than_it_is_told() {
     ];
     assert_eq!(played.story(), expected);
 }
+
+#[test]
+fn errors_that_are_not_as_recorded_are_told() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "fail");
+    tape.say(1, "fail").status = Status::Error;
+    tape.say(1, "x").status = Status::Error;
+    let played = play(tape, &options(server.address));
+    assert_eq!(played.report.new_errors, 1);
+    let told = format!("{}: 1", recording::NEW_ERRORS);
+    assert!(
+        played.report.notes.contains(&told),
+        "{:?}",
+        played.report.notes
+    );
+}
