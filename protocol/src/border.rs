@@ -363,6 +363,11 @@ pub trait Driver: fmt::Debug + Send {
         false
     }
 
+    /// The client leaves: what has come of the response to the oldest request under way.
+    fn leave(&mut self) -> Option<Response> {
+        None
+    }
+
     /// What the client says when it leaves, if anything.
     fn goodbye(&mut self, out: &mut Vec<u8>);
 
@@ -392,9 +397,10 @@ pub enum DriverEvent {
     Learnt,
     /// The response to the oldest request under way. `Response::error_code` tells an error.
     Answered(Response),
-    /// The connection is used up, and requests under way on it are lost: close it, and before the
-    /// next request make another and call `open` again, whose `Opened` is no news.
-    Reconnect,
+    /// The connection is used up: close it, and before the next request make another and call `open`
+    /// again, whose `Opened` is no news. Requests under way on it are lost, unless the server is known to
+    /// have left them `unread`: then they are sent again.
+    Reconnect { unread: bool },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

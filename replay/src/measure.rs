@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::{CreationError, Histogram};
-use recording::Exchange;
+use recording::{Exchange, Status};
 
 /// An hour in ns: what is longer counts as that.
 const LONGEST_NS: u64 = 3_600_000_000_000;
@@ -34,7 +34,8 @@ impl Measures {
     pub(crate) fn record(&mut self, row: &Exchange) {
         let Some(pacing) = row.pacing else { return };
         self.lateness.saturating_record(pacing.lateness_ns());
-        let Some(response) = &row.response else {
+        let whole = row.status != Status::Unanswered;
+        let Some(response) = row.response.as_ref().filter(|_| whole) else {
             return;
         };
         let last = response.last_byte_at;

@@ -15,6 +15,8 @@ use crate::worker::{Job, Jobs};
 /// The worker's end.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    /// Taken before, and to be taken again before all others; the next is the last.
+    returned: Vec<Job>,
     rows: vec::IntoIter<Job>,
     later: UnboundedReceiver<Jobs>,
     wait: Arc<Wait>,
@@ -68,6 +70,7 @@ impl Queue {
             wait: Arc::clone(&wait),
         };
         let queue = Queue {
+            returned: Vec::new(),
             rows: Jobs::new().into_iter(),
             later,
             wait,
@@ -84,10 +87,18 @@ impl Queue {
 
     /// The row to be taken next, where it is there.
     pub(crate) fn peek(&self) -> Option<&Job> {
-        self.rows.as_slice().first()
+        self.returned.last().or(self.rows.as_slice().first())
+    }
+
+    /// What was taken last is to be taken again.
+    pub(crate) fn give_back(&mut self, job: Job) {
+        self.returned.push(job);
     }
 
     pub(crate) fn take(&mut self) -> Option<Job> {
+        if let Some(job) = self.returned.pop() {
+            return Some(job);
+        }
         // They were read so long ago that they have left the cache.
         if let Some([next, rest @ ..]) = self.rows.as_slice().get(1..) {
             prefetch(next.row.request.bytes.as_slice());
@@ -100,7 +111,7 @@ impl Queue {
 
     /// Ready when there is a row to [`take`](Queue::take), or none will come any more: `false`.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        while self.rows.as_slice().is_empty() {
+        while self.peek().is_none() {
             // What they took is free, also where the next come late.
             self.rows = Jobs::new().into_iter();
             let later = self.later.poll_recv(cx);

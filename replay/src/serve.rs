@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use protocol::Driver;
-use recording::{Exchange, Kind, Response, Status};
+use recording::{Exchange, Kind, Response, Status, Timestamp};
 
 use crate::connect::{self, Failure};
 use crate::queue::Queue;
@@ -133,24 +133,41 @@ async fn begin(
     }
 }
 
-/// There is no connection: its requests may get one later.
+/// There is no connection. Where its requests may get one later, they tell what became of the session.
 async fn begin_without(
     worker: &Rc<Worker>,
     queue: &mut Queue,
     watch: &Rc<Watch>,
     mut job: Box<Job>,
-    outcome: Outcome,
+    failed: Outcome,
 ) -> &'static str {
-    let reason = outcome.reason.unwrap_or(reason::SESSION_LOST);
+    let reason = failed.reason.unwrap_or(reason::SESSION_LOST);
     let opening = job.row.clone();
-    worker.finish(&mut job, outcome);
-    drop(job);
     let driver = driver(worker, &opening);
     let now = worker.now();
     let mut session = Session::new(worker, queue, watch, opening, driver, None, now);
-    match session.survives(reason) {
-        true => session.run().await,
-        false => reason::after(reason),
+    if !session.survives(reason) {
+        worker.finish(&mut job, failed);
+        return reason::after(reason);
+    }
+    let outcome = Outcome {
+        status: Status::Ok,
+        reason: None,
+        response: Some(nothing(now)),
+        ..failed
+    };
+    worker.opened();
+    worker.finish(&mut job, outcome);
+    drop(job);
+    session.run().await
+}
+
+/// The answer to an opening that asked for nothing.
+fn nothing(at: Timestamp) -> Response {
+    Response {
+        first_byte_at: at,
+        last_byte_at: at,
+        ..Response::default()
     }
 }
 
@@ -173,13 +190,7 @@ async fn log_in(worker: &Worker, opening: &Exchange) -> Result<Opened, Failure> 
         ));
     }
     let driver = driver(worker, opening);
-    let now = worker.now();
-    let response = Response {
-        first_byte_at: now,
-        last_byte_at: now,
-        ..Response::default()
-    };
-    Ok((None, driver, response))
+    Ok((None, driver, nothing(worker.now())))
 }
 
 /// The rows of a connection that only cancels, but for the cancel: nothing is to be sent for them.

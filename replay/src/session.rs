@@ -454,7 +454,7 @@ impl<'a> Session<'a> {
                         lesson.end(at);
                     }
                 }
-                DriverEvent::Reconnect => self.part(),
+                DriverEvent::Reconnect { unread } => self.part(unread),
                 _ => {
                     let what = "an answer to nothing".to_owned();
                     return Err(DriverError::Violation { what, offset: 0 });
@@ -464,9 +464,19 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn part(&mut self) {
+    /// Does without its connection. Requests that the target left `unread` are sent over the next.
+    fn part(&mut self, unread: bool) {
         self.stream = None;
         self.loan = None;
+        if unread {
+            for flight in self.flights.drain(..).rev() {
+                if flight.sent_at.0 != 0 {
+                    self.worker.unsent();
+                }
+                self.queue.give_back(flight.job);
+            }
+            self.unsent = 0;
+        }
         self.lose_flights(reason::SESSION_LOST);
         self.forget_out();
         self.deaf = false;

@@ -257,6 +257,13 @@ impl Worker {
         self.book.borrow_mut().counts.sent += 1;
     }
 
+    /// What was sent will be again.
+    pub(crate) fn unsent(&self) {
+        let sent = &mut self.book.borrow_mut().counts.sent;
+        // Progress adds it up in the same way.
+        *sent = sent.wrapping_sub(1);
+    }
+
     pub(crate) fn add_count(&self, name: &'static str, count: u64) {
         let sums = &mut self.book.borrow_mut().report.counts;
         *sums.entry(name).or_default() += count;

@@ -102,7 +102,8 @@ impl HttpDriver {
             self.under_way.pop_front();
         } else {
             self.reset();
-            events.push(DriverEvent::Reconnect);
+            // No more than this one was read (RFC 9112, section 9.6).
+            events.push(DriverEvent::Reconnect { unread: true });
         }
     }
 
@@ -279,7 +280,7 @@ impl Driver for HttpDriver {
             self.answered(&mut Vec::new(), events);
         } else {
             self.reset();
-            events.push(DriverEvent::Reconnect);
+            events.push(DriverEvent::Reconnect { unread: false });
         }
         Ok(())
     }
@@ -296,6 +297,11 @@ impl Driver for HttpDriver {
 
     fn rests(&self) -> bool {
         self.under_way.is_empty() && !self.tunnel
+    }
+
+    fn leave(&mut self) -> Option<Response> {
+        let reply = self.reply.take().filter(Reply::has_begun)?;
+        Some(reply.finish().1)
     }
 
     fn goodbye(&mut self, _out: &mut Vec<u8>) {}

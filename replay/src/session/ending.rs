@@ -47,11 +47,12 @@ impl Session<'_> {
         }
         let mut events = Vec::new();
         let ended = self.driver.end(false, now, &mut events);
-        if ended.is_err() || !events.contains(&DriverEvent::Reconnect) {
+        let goes_on = |event| matches!(event, &DriverEvent::Reconnect { .. });
+        if ended.is_err() || !events.iter().any(goes_on) {
             return false;
         }
         self.lose_flights(reason);
-        self.part();
+        self.part(false);
         self.watch.forgive();
         true
     }
@@ -68,6 +69,10 @@ impl Session<'_> {
     }
 
     pub(super) fn lose_flights(&mut self, reason: &'static str) {
+        let mut came = match reason {
+            reason::LEFT => self.driver.leave(),
+            _ => None,
+        };
         for mut flight in std::mem::take(&mut self.flights) {
             if flight.sent_at.0 == 0 {
                 self.worker.skip(flight.job, reason);
@@ -76,7 +81,7 @@ impl Session<'_> {
             let outcome = Outcome {
                 status: Status::Unanswered,
                 reason: Some(reason),
-                response: None,
+                response: came.take(),
                 ready_at: flight.ready_at,
                 sent_at: flight.sent_at,
                 last_byte_at: flight.last_byte_at,

@@ -215,7 +215,7 @@ impl Driver for LineDriver {
                 }
             });
             if status == "parting" {
-                events.push(DriverEvent::Reconnect);
+                events.push(DriverEvent::Reconnect { unread: true });
             }
         }
         Ok(())
@@ -231,7 +231,7 @@ impl Driver for LineDriver {
             self.received.clear();
             self.makes.clear();
             self.held.clear();
-            events.push(DriverEvent::Reconnect);
+            events.push(DriverEvent::Reconnect { unread: false });
         }
         Ok(())
     }

@@ -59,7 +59,8 @@ fn received(driver: &mut HttpDriver, text: &str) -> (Vec<String>, String) {
 fn told(events: Vec<DriverEvent>) -> Vec<String> {
     let tell = |event| match event {
         DriverEvent::Answered(response) => response.columns.unwrap().to_string(),
-        DriverEvent::Reconnect => "reconnect".to_owned(),
+        DriverEvent::Reconnect { unread: true } => "reconnect and repeat".to_owned(),
+        DriverEvent::Reconnect { unread: false } => "reconnect".to_owned(),
         other => format!("{other:?}"),
     };
     events.into_iter().map(tell).collect()
@@ -271,7 +272,10 @@ fn a_body_waits_to_be_asked_for_where_it_did() {
     let (events, out) = received(&mut refused, no);
     assert_eq!(
         (events, out.as_str()),
-        (vec!["417".to_owned(), "reconnect".to_owned()], "")
+        (
+            vec!["417".to_owned(), "reconnect and repeat".to_owned()],
+            ""
+        )
     );
     assert_eq!(sent(&mut driver(to_target()), &recorded(text, OK)), text);
 }
@@ -282,7 +286,10 @@ fn a_used_up_connection_is_made_anew() {
     let mut driver = driver(to_target());
     sent(&mut driver, &get);
     let close = OK.replace("Content", "Connection: close\r\nContent");
-    assert_eq!(received(&mut driver, &close).0, ["200", "reconnect"]);
+    assert_eq!(
+        received(&mut driver, &close).0,
+        ["200", "reconnect and repeat"]
+    );
     sent(&mut driver, &get);
     assert_eq!(
         received(&mut driver, "HTTP/1.0 200 OK\r\n\r\nto the end").0,
@@ -290,7 +297,7 @@ fn a_used_up_connection_is_made_anew() {
     );
     let mut events = Vec::new();
     driver.end(true, Timestamp(2), &mut events).unwrap();
-    assert_eq!(told(events), ["200", "reconnect"]);
+    assert_eq!(told(events), ["200", "reconnect and repeat"]);
     let mut events = Vec::new();
     sent(&mut driver, &get);
     driver.end(true, Timestamp(3), &mut events).unwrap();
@@ -343,4 +350,18 @@ fn a_violation_names_its_place() {
     assert_eq!(told(events), ["reconnect"]);
     sent(&mut driver, &recorded("GET / HTTP/1.1\r\n\r\n", ""));
     assert_eq!(received(&mut driver, OK).0, ["200"]);
+}
+
+#[test]
+fn who_leaves_has_what_had_come() {
+    let mut driver = driver(to_target());
+    sent(&mut driver, &recorded("GET /events HTTP/1.1\r\n\r\n", ""));
+    assert_eq!(driver.leave(), None);
+    let begun = "HTTP/1.1 500 Broken\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n";
+    received(&mut driver, begun);
+    let came = driver.leave().unwrap();
+    assert_eq!(
+        (came.body, came.error_code),
+        (begun.into(), Some("500".into()))
+    );
 }
