@@ -2,7 +2,7 @@ use std::fmt::{Result, Write};
 
 use super::columns::Columns;
 use super::inspection::counts;
-use super::text::{duration, line, plural, signed_duration, thousands, three_digits};
+use super::text::{beside, duration, line, plural, signed_duration, thousands, three_digits};
 use crate::compare::{Comparison, Side};
 use crate::differences::Group;
 use crate::times::FingerprintTimes;
@@ -12,6 +12,8 @@ use crate::verdict::Outcome;
 /// Lines of each list.
 const SHOWN: usize = 10;
 const WIDTH: usize = 98;
+const PLACE: usize = 40;
+const ARROW: &str = " -> ";
 
 /// The verdict and what it rests on, for a terminal 100 columns wide.
 pub fn terminal(comparison: &Comparison) -> String {
@@ -160,10 +162,11 @@ fn group_lines(out: &mut String, group: &Group) -> Result {
     if let Some(cell) = example.differences.first() {
         let place = match cell.place.as_str() {
             "" => String::new(),
-            place => format!("{place}: "),
+            place => format!("{}: ", line(place, PLACE)),
         };
-        let change = format!("{place}{} -> {}", cell.expected, cell.observed);
-        writeln!(out, "      {}", line(&change, WIDTH - 6))?;
+        let width = WIDTH - 6 - place.chars().count() - ARROW.len();
+        let [old, new] = beside(&cell.expected, &cell.observed, width);
+        writeln!(out, "      {place}{old}{ARROW}{new}")?;
     }
     Ok(())
 }

@@ -80,6 +80,42 @@ pub(crate) fn line(text: &str, width: usize) -> String {
     short
 }
 
+/// Two values in `width` characters, each of at most half of it where both are long: then from shortly before
+/// the first character that differs.
+pub(crate) fn beside(old: &str, new: &str, width: usize) -> [String; 2] {
+    const BEFORE: usize = 12;
+    let texts = [old, new].map(|text| line(text, usize::MAX));
+    let [a, b] = texts.each_ref().map(|text| text.chars().count());
+    let half = width / 2;
+    let widths = if a <= half {
+        [a, width - a]
+    } else if b <= half {
+        [width - b, b]
+    } else {
+        [half, half]
+    };
+    if a <= widths[0] && b <= widths[1] {
+        return texts;
+    }
+    let [old, new] = &texts;
+    let same = old.chars().zip(new.chars()).take_while(|(a, b)| a == b);
+    let same = same.count();
+    // Both begin at the same character, so that they can be held against each other.
+    let from = match same + BEFORE < half {
+        true => 0,
+        false => same - BEFORE.min(same),
+    };
+    let part = |text: &str, count: usize, width: usize| {
+        if count <= width {
+            return text.to_owned();
+        }
+        let rest: String = text.chars().skip(from).collect();
+        let cut = if from > 0 { "…" } else { "" };
+        line(&format!("{cut}{rest}"), width)
+    };
+    [part(old, a, widths[0]), part(new, b, widths[1])]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +163,19 @@ mod tests {
             "select 1 +\u{fffd}[2J"
         );
         assert_eq!(line("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn both_values_show_where_they_differ() {
+        let same = "0123456789".repeat(10);
+        let [old, new] = ["old", "new"].map(|end| format!("{same}{end}{same}"));
+        let told = beside(&old, &new, 42).join(" / ");
+        assert_eq!(told, "…890123456789old0123… / …890123456789new0123…");
+        let told = beside(&same, &format!("{same}!"), 42).join(" / ");
+        assert_eq!(told, "…890123456789 / …890123456789!");
+        let told = beside("absent", &same, 26).join(" / ");
+        assert_eq!(told, "absent / 0123456789012345678…");
+        let told = beside("a\nb", &"c".repeat(16), 20).join(" / ");
+        assert_eq!(told, "a b / cccccccccccccccc");
     }
 }

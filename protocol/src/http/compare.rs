@@ -16,8 +16,9 @@ use crate::{Difference, DifferenceKind, Terms};
 /// is left out may be the one that is no noise.
 const MAX_PLACES: usize = 10_000;
 const MAX_TOLD: usize = 100;
-/// Bytes of a value that are told.
+/// Bytes of a value that are told; of those, before the first that differs.
 const MAX_VALUE: usize = 200;
+const BEFORE: usize = 20;
 
 /// Fields that say nothing of the answer: times, names of servers and of requests, and how the
 /// message was carried. Compared where the user wants them to be.
@@ -129,20 +130,30 @@ fn digest(exchange: &Exchange) -> u64 {
 }
 
 fn difference(kind: DifferenceKind, place: &str, expected: &str, observed: &str) -> Difference {
+    let same = expected.chars().zip(observed.chars());
+    let same = same.take_while(|(old, new)| old == new);
+    let same = same.map(|(old, _)| old.len_utf8()).sum();
     Difference {
         kind,
         place: place.to_owned(),
-        expected: told(expected),
-        observed: told(observed),
+        expected: around(expected, same),
+        observed: around(observed, same),
     }
 }
 
-fn told(value: &str) -> String {
+/// A long value's part that begins shortly before `at`, where it differs from the other side's.
+fn around(value: &str, at: usize) -> String {
     if value.len() <= MAX_VALUE {
         return value.to_owned();
     }
-    let end = value.floor_char_boundary(MAX_VALUE);
-    format!("{}...", value.get(..end).unwrap_or_default())
+    let from = match at + BEFORE {
+        ..MAX_VALUE => 0,
+        _ => value.floor_char_boundary(at - BEFORE),
+    };
+    let to = value.floor_char_boundary(from + MAX_VALUE);
+    let start = if from > 0 { "…" } else { "" };
+    let end = if to < value.len() { "…" } else { "" };
+    format!("{start}{}{end}", value.get(from..to).unwrap_or_default())
 }
 
 /// A difference of the content; the values of the first ones only.

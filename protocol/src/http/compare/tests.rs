@@ -109,6 +109,42 @@ fn a_content_type_is_the_same_however_it_is_written() {
 }
 
 #[test]
+fn of_a_long_value_that_part_is_told_which_differs() {
+    let long = |end: &str| format!("{}12345678901234567890{end}", "é".repeat(150));
+    for (media, quote, place) in [
+        ("text/plain", "", "line 1"),
+        ("application/json", "\"", "$"),
+    ] {
+        let message = |end: &str| {
+            let fields = format!("Content-Type: {media}\r\n");
+            message("200 OK", &fields, &format!("{quote}{}{quote}", long(end)))
+        };
+        assert_eq!(
+            between(&message("old"), &message("new")),
+            [format!(
+                "values, {place}: …12345678901234567890old{quote} / …12345678901234567890new{quote}"
+            )]
+        );
+        let tail = "x".repeat(400);
+        let told = between(&message(&tail), &message(""));
+        let kept = "x".repeat(180);
+        assert_eq!(
+            told,
+            [format!(
+                "values, {place}: …12345678901234567890{kept}… / …12345678901234567890{quote}"
+            )]
+        );
+    }
+    let early = |start: &str| message("200 OK", "Content-Type: text/plain\r\n", start);
+    let [old, new] = ["a", "b"].map(|start| format!("{start}{}", "x".repeat(300)));
+    let kept = "x".repeat(199);
+    assert_eq!(
+        between(&early(&old), &early(&new)),
+        [format!("values, line 1: a{kept}… / b{kept}…")]
+    );
+}
+
+#[test]
 fn what_is_said_of_a_cookie_is_compared() {
     let differing = |old: &str, new: &str| {
         let [old, new] =
