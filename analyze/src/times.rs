@@ -127,6 +127,15 @@ impl Trio {
         }
     }
 
+    /// NEW as the old one.
+    fn turned(&self) -> Trio {
+        Trio {
+            old: self.new.clone(),
+            new: self.old.clone(),
+            noise: Samples::coarse(),
+        }
+    }
+
     fn record(&mut self, old: u64, new: u64, noise: Option<u64>) {
         self.old.record(old);
         self.new.record(new);
@@ -401,7 +410,7 @@ fn flag(
     limit: Limit,
     or_equal: bool,
 ) {
-    for (index, slower) in slower(entries, stat, limit, or_equal) {
+    for (index, slower) in slower(entries, stat, limit, or_equal).surely {
         if let Some(times) = out.get_mut(index) {
             times.slower.push(slower);
         }
@@ -409,15 +418,38 @@ fn flag(
 }
 
 /// The entries above the limit, by index.
+#[derive(Debug, Default)]
+pub(crate) struct Above {
+    /// Significantly among all that could be tested.
+    pub surely: Vec<(usize, Slower)>,
+    /// By what may be chance.
+    pub perhaps: Vec<(usize, Slower)>,
+}
+
+/// What NEW is slower in than OLD.
 pub(crate) fn slower(
     entries: &[(Subject, Named, Trio)],
     stat: Stat,
     limit: Limit,
     or_equal: bool,
-) -> Vec<(usize, Slower)> {
-    let judged: Vec<(usize, Judged)> = entries
-        .iter()
-        .map(|(_, _, trio)| judge(trio, stat, limit, or_equal))
+) -> Above {
+    let trios = entries.iter().map(|(_, _, trio)| trio);
+    above(stat, trios.map(|trio| judge(trio, stat, limit, or_equal)))
+}
+
+/// What OLD is slower in than NEW, were NEW the old one.
+pub(crate) fn quicker(
+    entries: &[(Subject, Named, Trio)],
+    stat: Stat,
+    limit: Limit,
+    or_equal: bool,
+) -> Above {
+    let trios = entries.iter().map(|(_, _, trio)| trio.turned());
+    above(stat, trios.map(|trio| judge(&trio, stat, limit, or_equal)))
+}
+
+fn above(stat: Stat, judged: impl Iterator<Item = Judged>) -> Above {
+    let judged: Vec<(usize, Judged)> = judged
         .enumerate()
         .filter(|(_, judged)| *judged != Judged::TooFew)
         .collect();
@@ -429,28 +461,30 @@ pub(crate) fn slower(
         })
         .collect();
     let significant = stats::holm(&chances, ALPHA);
-    judged
-        .into_iter()
-        .zip(significant)
-        .filter_map(|((index, judged), significant)| match judged {
-            Judged::Above {
-                old,
-                new,
-                limit,
-                chance,
-            } if significant => Some((
-                index,
-                Slower {
-                    stat: stat.name().to_owned(),
-                    old_ns: old as u64,
-                    new_ns: new as u64,
-                    limit_ns: limit as u64,
-                    chance,
-                },
-            )),
-            _ => None,
-        })
-        .collect()
+    let mut above = Above::default();
+    for ((index, judged), significant) in judged.into_iter().zip(significant) {
+        let Judged::Above {
+            old,
+            new,
+            limit,
+            chance,
+        } = judged
+        else {
+            continue;
+        };
+        let slower = Slower {
+            stat: stat.name().to_owned(),
+            old_ns: old as u64,
+            new_ns: new as u64,
+            limit_ns: limit as u64,
+            chance,
+        };
+        match significant {
+            true => above.surely.push((index, slower)),
+            false => above.perhaps.push((index, slower)),
+        }
+    }
+    above
 }
 
 fn fingerprint_times(named: &Named, timed: &Timed, seconds: f64) -> FingerprintTimes {

@@ -2,9 +2,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
 use crate::gate::{Condition, Gate, Limit, Metric, Scope, Stat};
-use crate::report::text::{duration, plural, thousands};
-use crate::times::{ALPHA, ENOUGH, Judged, Read, Trio, judge, slower};
+use crate::report::text::{duration, line, plural, thousands};
+use crate::times::{ALPHA, ENOUGH, Judged, Read, Slower, Trio, judge, quicker, slower};
 use crate::trust::{Concerns, Weight};
+
+/// Characters of a statement that a reason names.
+const STATEMENT: usize = 60;
 
 /// Does the new version do what the old one did?
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,7 +15,7 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The gate's expression.
     pub gate: String,
-    /// Why, the decisive first.
+    /// Why, the decisive first; then what is undecided.
     pub reasons: Vec<String>,
     pub conditions: Vec<Weighed>,
 }
@@ -80,7 +83,7 @@ pub(crate) fn decide(gate: &Gate, comparison: &Comparison, read: &Read) -> Verdi
             detail = format!("{detail}; but {}", issue.reason);
         }
         if state == State::CannotTell {
-            unknown.push(format!("{}: {detail}", condition.text));
+            unknown.push(format!("undecided: {}: {detail}", condition.text));
         }
         conditions.push(Weighed {
             condition: condition.text.clone(),
@@ -226,16 +229,45 @@ fn fingerprints(condition: &Condition, stat: Stat, read: &Read) -> (State, Strin
         );
         return (State::CannotTell, detail);
     }
-    let slower = slower(
-        &read.fingerprints,
-        stat,
-        condition.limit,
-        condition.or_equal,
-    );
-    let detail = match slower.len() {
-        0 => format!("none of {tested} statements has a slower {}", stat.name()),
-        1 => format!("1 of {tested} statements has a slower {}", stat.name()),
-        n => format!("{n} of {tested} statements have a slower {}", stat.name()),
+    let entries = &read.fingerprints;
+    let Condition {
+        limit, or_equal, ..
+    } = *condition;
+    let slower = slower(entries, stat, limit, or_equal);
+    let name = stat.name();
+    let detail = match slower.surely.len() {
+        0 => format!("none of {tested} statements has a slower {name}"),
+        1 => format!("1 of {tested} statements has a slower {name}"),
+        n => format!("{n} of {tested} statements have a slower {name}"),
     };
-    (state(!slower.is_empty()), detail)
+    if !slower.surely.is_empty() {
+        return (State::Holds, detail);
+    }
+    let excess = |slower: &Slower| slower.new_ns as f64 / slower.limit_ns.max(1) as f64;
+    let worst = slower
+        .perhaps
+        .iter()
+        .max_by(|(_, a), (_, b)| excess(a).total_cmp(&excess(b)));
+    let Some((index, worst)) = worst else {
+        return (State::DoesNotHold, detail);
+    };
+    let perhaps = slower.perhaps.len();
+    // Chance takes either way: among thousands of statements some are always above the limit.
+    let turned = quicker(entries, stat, limit, or_equal).perhaps.len();
+    if perhaps <= 2 * turned {
+        let detail = format!(
+            "{detail} beyond chance: {perhaps} above the limit, {turned} with OLD and NEW exchanged"
+        );
+        return (State::DoesNotHold, detail);
+    }
+    let are = if perhaps == 1 { "is" } else { "are" };
+    let statement = entries.get(*index).map(|(_, named, _)| named);
+    let detail = format!(
+        "{perhaps} of {tested} statements {are} above the limit, which may be chance: record longer; \
+         the worst has a {name} of {}, was {}: {}",
+        duration(worst.new_ns),
+        duration(worst.old_ns),
+        line(statement.map_or("", |named| &named.statement), STATEMENT)
+    );
+    (State::CannotTell, detail)
 }

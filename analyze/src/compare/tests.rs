@@ -330,6 +330,80 @@ fn a_slower_statement_fails_beyond_noise_only() {
     assert_eq!(noisy.verdict.outcome, Outcome::Pass, "{:?}", noisy.verdict);
 }
 
+/// 40 executions of each statement, of which some take long.
+fn executed(statements: u32, long: impl Fn(u32, u32) -> bool) -> Vec<Exchange> {
+    let mut rows = vec![testing::open(1)];
+    for seq in 0..statements * 40 {
+        let (statement, at) = (seq % statements, seq / statements);
+        let micros = if long(statement, at) { 1_000_000 } else { 150 };
+        let text = format!("select {statement} from t");
+        rows.push(testing::request(1, seq + 1, &text).after_us(micros));
+    }
+    rows
+}
+
+#[test]
+fn a_statement_that_may_be_slower_by_chance_is_no_pass() {
+    let old = executed(1, |_, _| false);
+    let new = executed(1, |_, at| at < 3);
+    for gate in [
+        Gate::DEFAULT,
+        "fingerprint.p99 > 2x",
+        "fingerprint.mean > 2x",
+    ] {
+        let found = compare(&old, &new, Some(&old), gate);
+        assert_eq!(found.verdict.outcome, Outcome::Inconclusive, "{gate}");
+        assert!(found.latency.fingerprints[0].slower.is_empty());
+    }
+    let found = compare(&old, &new, None, "fingerprint.p99 > 2x");
+    assert_eq!(
+        found.verdict.reasons,
+        [
+            "undecided: fingerprint.p99 > 2x: 1 of 1 statements is above the limit, which may be chance: \
+             record longer; the worst has a p99 of 1.00 s, was 150 µs: select 0 from t"
+        ]
+    );
+    let within = compare(&old, &new, None, "fingerprint.p50 > 2x");
+    assert_eq!(within.verdict.outcome, Outcome::Pass);
+}
+
+#[test]
+fn of_many_statements_chance_slows_some_on_either_side() {
+    let side = |which: u32| executed(30, move |statement, at| statement % 5 == which && at == 7);
+    let found = compare(&side(1), &side(2), None, "fingerprint.p99 > 2x");
+    assert_eq!(found.verdict.outcome, Outcome::Pass, "{:?}", found.verdict);
+    assert_eq!(
+        found.verdict.reasons,
+        [
+            "none of 30 statements has a slower p99 beyond chance: 6 above the limit, 6 with OLD and NEW \
+             exchanged"
+        ]
+    );
+    let found = compare(
+        &executed(30, |_, _| false),
+        &side(2),
+        None,
+        "fingerprint.p99 > 2x",
+    );
+    assert_eq!(found.verdict.outcome, Outcome::Inconclusive);
+}
+
+#[test]
+fn what_fails_is_told_before_what_is_undecided() {
+    let old = day(5);
+    let new = change(&old, 4, |row| row.answered("another"));
+    let found = compare(&old, &new, None, "fingerprint.p99 > 2x or differences > 0");
+    assert_eq!(found.verdict.outcome, Outcome::Fail);
+    let [first, second] = &found.verdict.reasons[..] else {
+        panic!("{:?}", found.verdict.reasons);
+    };
+    assert!(first.starts_with("differences > 0: "), "{first}");
+    assert!(
+        second.starts_with("undecided: fingerprint.p99 > 2x: "),
+        "{second}"
+    );
+}
+
 #[test]
 fn what_differs_at_many_names_is_one_group() {
     let mut old = vec![testing::open(1)];
