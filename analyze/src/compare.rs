@@ -9,7 +9,7 @@ use recording::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::pair::{Pair, not_comparable, pair};
+use self::pair::{BOTH_LEFT, Pair, not_comparable, pair};
 use crate::differences::{Differences, Differing, Group, NoiseGroup};
 use crate::error::{AnalyzeError, Which};
 use crate::gate::{Gate, Limit, Metric, Scope, Stat};
@@ -113,7 +113,7 @@ pub struct Span {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     pub matched: u64,
-    /// Answered on both sides.
+    /// Answered on both sides, or known to fail in NEW where the client left.
     pub compared: u64,
     /// Of these, without any difference but noise within the same request.
     pub equal: u64,
@@ -136,7 +136,14 @@ impl Counts {
     /// The share of requests that were compared, or that NEW failed to answer.
     pub fn coverage(&self) -> f64 {
         let covered = self.compared + self.missing;
-        covered as f64 / ((self.total() - self.filtered()) as f64).max(1.0)
+        let asked = self.total() - self.filtered() - self.left();
+        covered as f64 / (asked as f64).max(1.0)
+    }
+
+    /// Requests that the client left on both sides before the answer's end.
+    pub fn left(&self) -> u64 {
+        let count = self.not_comparable.get(BOTH_LEFT);
+        count.copied().unwrap_or_default()
     }
 
     /// Requests that both replays were told to leave out.

@@ -180,6 +180,9 @@ fn fails(side: &Side) -> bool {
     side.about.new_errors as f64 > NEW_ERRORS_IN_OLD * answered as f64
 }
 
+const STREAMS: &str =
+    "streams that the client leaves have no end to compare: only their errors count";
+
 fn coverage(comparison: &Comparison, issues: &mut Issues) {
     let requests = &comparison.requests;
     if requests.compared == 0 {
@@ -207,6 +210,8 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
             .any(|reason| reason.ends_with("writes not allowed"))
         {
             "replay with --allow-writes, or choose with --method and --path what is to be compared"
+        } else if reasons.keys().any(|reason| reason.contains("client left")) {
+            STREAMS
         } else {
             "see the reasons in the ledger; record from the beginning of the sessions if they were met mid-stream"
         };
@@ -217,6 +222,15 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
             most(&reasons)
         );
         issues.add(Weight::NoPass, Concerns::Everything, reason, remedy);
+    }
+    if requests.left() > 0 {
+        let left = plural(requests.left(), "request");
+        issues.add(
+            Weight::Caution,
+            Concerns::Everything,
+            format!("{left} ended on both sides because the client left"),
+            STREAMS,
+        );
     }
     if requests.filtered() > 0 {
         let left_out = plural(requests.filtered(), "request");

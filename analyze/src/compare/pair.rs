@@ -21,7 +21,14 @@ const ANSWER_UNKNOWN: [(Notes, &str); 2] = [
 ];
 
 /// Why a request was not answered, though not for anything that the target did.
-const NOT_THE_TARGET: [&str; 2] = ["interrupted", "client left before the answer"];
+const NOT_THE_TARGET: [&str; 2] = ["interrupted", LEFT];
+
+/// In a run, the client left as the recorded one did; in a recording, the connection ended.
+const LEFT: &str = "client left before the answer";
+const ENDED: [&str; 3] = [LEFT, "fin", "rst"];
+
+/// Neither answer has an end, as is the way of streams.
+pub(super) const BOTH_LEFT: &str = "the client left before the end, on both sides";
 
 /// What one side's answer is worth beside OLD's.
 pub(super) enum Pair {
@@ -33,6 +40,40 @@ pub(super) enum Pair {
 
 fn answered(row: &Exchange) -> bool {
     matches!(row.status, Status::Ok | Status::Error)
+}
+
+/// Did the client leave before the answer was whole? Its beginning may be there.
+fn left(row: &Exchange) -> bool {
+    row.status == Status::Unanswered && ENDED.contains(&&*reason(row))
+}
+
+fn code(row: &Exchange) -> Option<&str> {
+    let response = row.response.as_ref();
+    response.and_then(|response| response.error_code.as_deref())
+}
+
+/// Where a client left one side or both: whatever came of NEW's answer says that it is an error, and
+/// nothing says that OLD's was one.
+fn new_error(old: &Exchange, new: &Exchange) -> Option<Difference> {
+    let old_fails = old.status == Status::Error || code(old).is_some();
+    let new_fails = new.status == Status::Error || code(new).is_some();
+    let known = |row: &Exchange| answered(row) || left(row);
+    if old_fails || !new_fails || !known(old) || !known(new) {
+        return None;
+    }
+    let response = old.response.as_ref();
+    let begun = response.is_some_and(|response| response.columns.is_some());
+    let expected = match (answered(old), begun) {
+        (true, _) => status(old),
+        (false, true) => "no error, then the client left".to_owned(),
+        (false, false) => "not known: the client left before the answer".to_owned(),
+    };
+    Some(Difference {
+        kind: DifferenceKind::NewError,
+        place: String::new(),
+        expected,
+        observed: code(new).map_or("error".to_owned(), |code| format!("error {code}")),
+    })
 }
 
 /// Why nothing can be asked of the request. A run's rows have the notes of what was recorded.
@@ -59,8 +100,14 @@ pub(super) fn pair(
     protocol: Option<&dyn Protocol>,
     terms: &Terms,
 ) -> Pair {
+    if (left(old) || left(new))
+        && let Some(difference) = new_error(old, new)
+    {
+        return Pair::Compared(vec![difference]);
+    }
     match (answered(old), answered(new)) {
         (true, true) => compare_answers(old, new, protocol, terms),
+        (false, false) if left(old) && left(new) => Pair::NotComparable(BOTH_LEFT.to_owned()),
         (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
         (false, true) => Pair::NotComparable(format!("OLD {}", status(old))),
         (true, false) => {

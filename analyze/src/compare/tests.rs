@@ -285,6 +285,74 @@ fn missing_is_what_was_sent_and_never_answered() {
     assert_eq!(comparison.verdict.outcome, Outcome::Fail);
 }
 
+const LEFT: &str = "client left before the answer";
+
+fn left(row: Exchange, code: Option<&str>) -> Exchange {
+    let response = row.response.clone();
+    let mut row = row.lost(Status::Unanswered, LEFT);
+    row.response = response;
+    if let Some(response) = &mut row.response {
+        response.error_code = code.map(Arc::from);
+    }
+    row
+}
+
+#[test]
+fn an_error_counts_where_the_client_left_the_answer() {
+    let day = day(6);
+    let began = change(&day, 4, |row| left(row, None));
+    let failed = change(&day, 4, |row| row.failed("500"));
+    let failed_then_left = change(&day, 4, |row| left(row, Some("500")));
+    let nothing = change(&day, 4, |row| row.lost(Status::Unanswered, LEFT));
+    let begun = Some("no error, then the client left");
+    let unknown = Some("not known: the client left before the answer");
+    for (old, new, expected) in [
+        (&began, &failed, begun),
+        (&began, &failed_then_left, begun),
+        (&nothing, &failed, unknown),
+        (&nothing, &failed_then_left, unknown),
+        (&day, &failed_then_left, Some("ok")),
+        (&failed_then_left, &failed, None),
+        (&failed_then_left, &failed_then_left, None),
+        (&failed, &failed_then_left, None),
+        (&began, &day, None),
+        (&day, &began, None),
+        (&day, &nothing, None),
+    ] {
+        let found = compare(old, new, None, ANSWERS);
+        let told = found.groups.first().map(|group| {
+            assert_eq!(group.kind, "new error");
+            let cell = &group.examples[0].differences[0];
+            assert_eq!(cell.observed, "error 500");
+            cell.expected.as_str()
+        });
+        assert_eq!(told, expected);
+    }
+    let recorded = change(&day, 4, |row| row.lost(Status::Unanswered, "fin"));
+    let recording = About {
+        is_run: false,
+        ..run("monday")
+    };
+    let sides = [(recording, &recorded[..]), (run("new"), &failed[..])];
+    assert_eq!(compare_rows(sides, None, ANSWERS).differences(), 1);
+    let itself = compare(&began, &failed, Some(&failed), ANSWERS);
+    assert_eq!(itself.differences(), 0);
+}
+
+#[test]
+fn what_the_client_left_on_both_sides_is_no_matter_of_coverage() {
+    let day = day(6);
+    let both = change(&day, 4, |row| left(row, None));
+    let found = compare(&both, &both, None, ANSWERS);
+    assert_eq!(found.verdict.outcome, Outcome::Pass, "{:?}", found.verdict);
+    assert_eq!((found.requests.left(), found.requests.compared), (1, 11));
+    let remedy = "streams that the client leaves have no end to compare: only their errors count";
+    assert!(found.trust.iter().any(|issue| issue.remedy == remedy));
+    let one = compare(&both, &day, None, ANSWERS);
+    assert_eq!(one.verdict.outcome, Outcome::Inconclusive);
+    assert!(one.trust.iter().any(|issue| issue.remedy == remedy));
+}
+
 #[test]
 fn what_capture_did_not_see_is_counted_by_reason() {
     let old = change(&day(6), 4, |mut row| {
