@@ -98,8 +98,9 @@ fn example(out: &mut String, example: &Example, number: usize, group: &Group) ->
         out.push_str("</ul>\n");
     }
     out.push_str("<div class=\"answers\">");
-    answer(out, "OLD", "old", &example.old, &example.new)?;
-    answer(out, "NEW", "new", &example.new, &example.old)?;
+    let cells = &example.differences;
+    answer(out, "OLD", "old", &example.old, &example.new, cells)?;
+    answer(out, "NEW", "new", &example.new, &example.old, cells)?;
     out.push_str("</div></details>\n");
     Ok(())
 }
@@ -124,6 +125,7 @@ fn answer(
     class: &str,
     mine: &ShownAnswer,
     other: &ShownAnswer,
+    cells: &[Cell],
 ) -> Result {
     // Where one side failed, that says it all.
     let alike = mine.status == other.status;
@@ -161,7 +163,7 @@ fn answer(
         )?;
     }
     for message in &mine.messages {
-        let differs = !other.messages.contains(message);
+        let differs = !other.messages.contains(message) && is_compared(message, mine, cells);
         write!(
             out,
             "<p class=\"message\"><code{}>{}</code></p>",
@@ -174,4 +176,47 @@ fn answer(
     }
     out.push_str("</div>");
     Ok(())
+}
+
+/// Most headers differ by nature: one is marked only where it is told as a difference.
+fn is_compared(message: &str, answer: &ShownAnswer, cells: &[Cell]) -> bool {
+    let is_status = |text: &String| text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+    let Some((name, _)) = message.split_once(':') else {
+        return true;
+    };
+    let mut headers = cells
+        .iter()
+        .filter_map(|cell| cell.place.strip_prefix("header "));
+    !answer.messages.iter().any(is_status)
+        || headers.any(|told| {
+            let told = told.split(' ').next().unwrap_or_default();
+            told.eq_ignore_ascii_case(name)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_headers_that_are_compared_are_marked() {
+        let with = |messages: [&str; 3]| ShownAnswer {
+            messages: messages.map(str::to_owned).to_vec(),
+            ..ShownAnswer::default()
+        };
+        let old = with(["200", "Date: Mon", "X-A: 1"]);
+        let new = with(["200", "Date: Tue", "X-A: 2"]);
+        let cells = [Cell {
+            place: "header x-a".to_owned(),
+            ..Cell::default()
+        }];
+        let marked = |old: &ShownAnswer, new: &ShownAnswer| {
+            let mut page = String::new();
+            answer(&mut page, "NEW", "new", new, old, &cells).unwrap();
+            page.matches("<code class=\"differs\">").count()
+        };
+        assert_eq!(marked(&old, &new), 1);
+        let [old, new] = ["a", "b"].map(|end| with([&format!("NOTICE: {end}"), "x", "y"]));
+        assert_eq!(marked(&old, &new), 1);
+    }
 }
