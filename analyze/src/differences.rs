@@ -23,6 +23,8 @@ const ROWS: usize = 12;
 const COLUMNS: usize = 24;
 const STATEMENT: usize = 4 << 10;
 const CELL: usize = 240;
+/// Bytes of a value that differs: of all the letters that protocols tell of it, for the last may be what differs.
+const VALUE: usize = 1 << 10;
 
 /// Differences of one kind in one statement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -396,8 +398,8 @@ fn place(difference: &Difference) -> String {
 fn cell(difference: &Difference) -> Cell {
     Cell {
         place: cap(&difference.place, CELL),
-        expected: cap(&difference.expected, CELL),
-        observed: cap(&difference.observed, CELL),
+        expected: cap(&difference.expected, VALUE),
+        observed: cap(&difference.observed, VALUE),
     }
 }
 
@@ -487,6 +489,18 @@ pub(crate) fn status(row: &Exchange) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_letter_that_differs_is_kept() {
+        let [expected, observed] = ["a", "b"].map(|end| format!("{}{end}", "語".repeat(199)));
+        let kept = cell(&Difference {
+            kind: DifferenceKind::Values,
+            place: String::new(),
+            expected,
+            observed,
+        });
+        assert!(kept.expected.ends_with('a') && kept.observed.ends_with('b'));
+    }
 
     #[test]
     fn of_many_places_in_one_answer_the_first_are_kept() {
