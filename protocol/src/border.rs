@@ -421,6 +421,9 @@ pub enum DriverError {
     TlsRefused,
     #[error("the server sent {what} at byte {offset} of the session")]
     Violation { what: String, offset: u64 },
+    /// What it said before that was an answer.
+    #[error("the server ended the session: {0}")]
+    Ended(String),
     #[error("{0}")]
     Unsupported(&'static str),
 }

@@ -62,7 +62,7 @@ impl From<DriverError> for Failure {
             DriverError::Authentication(_) | DriverError::NoPassword { .. } => {
                 reason::LOGIN_REFUSED
             }
-            DriverError::Violation { .. } => reason::SESSION_LOST,
+            DriverError::Violation { .. } | DriverError::Ended(_) => reason::SESSION_LOST,
         };
         Failure {
             tls_refused: error == DriverError::TlsRefused,

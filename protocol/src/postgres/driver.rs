@@ -319,8 +319,11 @@ impl Session {
             Message::CopyIn => self.outbox.copy_in(out),
             Message::CopyBoth => return Err(DriverError::Unsupported("replication").into()),
             Message::Error(fields) if fields.fatal() => {
+                let message = fields.get(b'M').unwrap_or_default();
+                let message = String::from_utf8_lossy(message).into_owned();
                 self.state = State::Over;
                 self.answered(events);
+                return Err(DriverError::Ended(message).into());
             }
             Message::Error(_) | Message::CommandComplete { .. } | Message::EmptyQueryResponse => {
                 let completions = self.assembler.completions();

@@ -359,7 +359,10 @@ fn a_fatal_error_is_the_last_answer() {
     for _ in 0..2 {
         driver.send(&request, &mut Vec::new()).unwrap();
     }
-    let (_, events) = receive(&mut driver, &error("FATAL", "57P01")).unwrap();
+    let (mut out, mut events) = (Vec::new(), Vec::new());
+    let last = error("FATAL", "57P01");
+    let result = driver.receive(&last, Timestamp(1), &mut out, &mut events);
+    assert_eq!(result, Err(DriverError::Ended("no".to_owned())));
     assert_eq!(answer(&events).error_code.as_deref(), Some("57P01"));
     assert!(driver.send(&request, &mut Vec::new()).is_err());
 
