@@ -1,4 +1,5 @@
 use std::fmt::{self, Write};
+use std::mem;
 use std::sync::Arc;
 
 use ahash::HashMap;
@@ -27,6 +28,8 @@ const MAX_SHAPES: usize = 64;
 pub(crate) struct Assembler {
     response: Response,
     body_cap: usize,
+    /// The next message is the first that counts in time.
+    restarted: bool,
     completions: u32,
     /// Described, but not executed yet.
     columns: Option<Arc<str>>,
@@ -54,6 +57,7 @@ impl Assembler {
         Assembler {
             response: Response::default(),
             body_cap,
+            restarted: true,
             completions: 0,
             columns: None,
             hasher: None,
@@ -70,7 +74,7 @@ impl Assembler {
         at: Timestamp,
         shapes: &mut Shapes,
     ) -> Result<(), ReadError> {
-        if self.response.wire_len == 0 {
+        if mem::take(&mut self.restarted) {
             self.response.first_byte_at = began;
         }
         self.response.last_byte_at = at;
@@ -116,6 +120,11 @@ impl Assembler {
         Ok(())
     }
 
+    /// The response's time begins with the next message.
+    pub(crate) fn restart(&mut self) {
+        self.restarted = true;
+    }
+
     /// Bytes of the response were lost: what is kept ends here.
     pub(crate) fn lost(&mut self) {
         self.hasher = None;
@@ -152,7 +161,8 @@ impl Assembler {
     /// What was collected; nothing of it is left.
     pub(crate) fn finish(&mut self) -> Response {
         self.describe();
-        std::mem::take(&mut self.response)
+        self.restarted = true;
+        mem::take(&mut self.response)
     }
 
     fn fail(&mut self, code: &[u8]) {

@@ -114,6 +114,8 @@ impl Session {
             b'p' => {}
             b'X' => self.ended = self.ended.or(Some(("terminate", at))),
             b'd' | b'c' | b'f' => self.copy(frame, at, rows),
+            // A Flush with nothing before it asks for nothing, and is no request.
+            b'H' if self.waiting.back().is_none_or(|unit| unit.closed) => {}
             tag => {
                 let first = !matches!(frame, Frame::Part { first: false, .. });
                 let last = !matches!(frame, Frame::Part { last: false, .. });
@@ -121,6 +123,13 @@ impl Session {
                     self.let_go_of_copy(rows);
                     if self.waiting.back().is_none_or(|unit| unit.closed) {
                         self.begin(tag, began, rows);
+                    } else if self.paired
+                        && self.owed == 0
+                        && let [unit] = self.waiting.make_contiguous()
+                        && tag != b'H'
+                        && unit.only_prepared()
+                    {
+                        unit.restart(began);
                     }
                 }
                 let Some(unit) = self.waiting.back_mut() else {
@@ -203,6 +212,10 @@ impl Session {
             _ => return,
         };
         if tag == b'Q' {
+            if unit.executions == 0 {
+                // What was only prepared before goes with it.
+                unit.kind = UnitKind::Query;
+            }
             unit.understand_query(&self.strangers, &mut self.patterns);
         }
         if !unit.closed || self.paired {
@@ -451,13 +464,13 @@ impl Session {
         };
         let row = unit.finish(command.clone(), unanswered.map(Arc::from));
         let ran = mem::replace(&mut unit.runs, Runs::Anything);
-        self.spare = Some(unit);
         match &row.response {
             Some(response) => self
                 .strangers
-                .ran(row.started_at, response.last_byte_at, ran),
+                .ran(unit.began_at, response.last_byte_at, ran),
             None => self.strangers.out_of_sight(),
         }
+        self.spare = Some(unit);
         row
     }
 

@@ -136,7 +136,7 @@ impl Strangers {
             .map(|ran| &ran.runs);
         let waiting = waiting.iter();
         let unanswered = waiting
-            .filter(|unit| unit.started_at <= executed.latest)
+            .filter(|unit| unit.began_at <= executed.latest)
             .map(|unit| {
                 if unit.closed {
                     &unit.runs

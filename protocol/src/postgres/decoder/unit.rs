@@ -18,6 +18,9 @@ const MAX_JOINED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Unit {
     pub(super) kind: UnitKind,
+    /// When the first byte came.
+    pub(super) began_at: Timestamp,
+    /// From when on it is timed.
     pub(super) started_at: Timestamp,
     pub(super) last_byte_at: Timestamp,
     pub(super) bytes: Vec<u8>,
@@ -95,6 +98,7 @@ impl Unit {
     pub(super) fn new(kind: UnitKind, started_at: Timestamp, body_cap: usize) -> Unit {
         Unit {
             kind,
+            began_at: started_at,
             started_at,
             last_byte_at: started_at,
             bytes: Vec::new(),
@@ -226,6 +230,30 @@ impl Unit {
         {
             self.assembler.set_columns(columns);
         }
+    }
+
+    /// Has the server answered all that it was asked for, and has nothing been bound yet? Then the
+    /// client that goes on with this request has waited, and may have done so for long.
+    pub(super) fn only_prepared(&self) -> bool {
+        let prepares = |step: &Step| {
+            matches!(
+                step,
+                Step::Name { .. } | Step::DescribeStatement(_) | Step::ClosePortal
+            )
+        };
+        self.kind == UnitKind::Extended
+            && !self.closed
+            && self.copy == Copy::No
+            && !self.steps.is_empty()
+            && self.done == self.steps.len()
+            && self.steps.iter().all(prepares)
+    }
+
+    /// What the client waited for lies behind: the request is timed from here on.
+    pub(super) fn restart(&mut self, at: Timestamp) {
+        self.started_at = at;
+        self.pipelined = false;
+        self.assembler.restart();
     }
 
     /// The text of the last thing executed, as far as it is known.

@@ -17,6 +17,7 @@ struct Outgoing {
     head: Vec<u8>,
     /// From the first message that only copy mode allows. Empty once sent.
     copy: Vec<u8>,
+    /// The head does not end in a message that asks for an answer by itself.
     extended: bool,
     /// The head ends in a message that ReadyForQuery answers.
     asks: bool,
@@ -90,7 +91,7 @@ impl Outgoing {
         let mut head_len = 0;
         let mut asked = 0;
         let mut executes = 0;
-        let mut first = None;
+        let mut head = None;
         let mut last = None;
         let mut copies = false;
         for (tag, message) in &mut messages {
@@ -99,14 +100,14 @@ impl Outgoing {
                 head_len += message.len();
                 asked += u32::from(matches!(tag, b'Q' | b'S' | b'F'));
                 executes += u32::from(tag == b'E');
+                head = Some(tag);
             }
-            first = first.or(Some(tag));
             last = Some(tag);
         }
         if !messages.rest().is_empty() {
             return Err(DriverError::Unsupported("damaged request"));
         }
-        let extended = !matches!(first, Some(b'Q' | b'F'));
+        let extended = !matches!(head, Some(b'Q' | b'F'));
         let ends = match last {
             Some(b'Q' | b'S' | b'F') => true,
             Some(b'c' | b'f') => !extended,
@@ -164,6 +165,19 @@ mod tests {
         outbox.pop(&mut out);
         assert_eq!(tags(&mut out), "");
         assert!(outbox.is_empty());
+    }
+
+    /// As asyncpg copies: it has prepared something before, and only flushed.
+    #[test]
+    fn data_of_a_simple_query_needs_no_sync_whatever_stands_before() {
+        for request in ["PDHQddc", "HQddc"] {
+            let (mut outbox, mut out) = (Outbox::default(), Vec::new());
+            outbox.push(&messages(request), &mut out).unwrap();
+            let head = request.strip_suffix("ddc").unwrap();
+            assert_eq!(tags(&mut out), head);
+            outbox.copy_in(&mut out);
+            assert_eq!(tags(&mut out), "ddc");
+        }
     }
 
     #[test]

@@ -132,6 +132,99 @@ fn unnamed_statements_flush_and_row_limits() {
     ]));
 }
 
+/// As psycopg ends a pipeline.
+#[test]
+fn a_flush_alone_is_no_request() {
+    let pipeline = all(&[
+        client::parse("", "select 1", &[]),
+        client::bind("", "", &[], &[], &[]),
+        client::execute("", 0),
+        client::sync(),
+    ]);
+    let answer = all(&[
+        server::plain(b'1'),
+        server::plain(b'2'),
+        server::row(&[Some(b"1")]),
+        server::complete("SELECT 1"),
+        server::ready(b'I'),
+    ]);
+    let steps = [
+        C(pipeline),
+        C(client::flush()),
+        S(answer),
+        C(client::flush()),
+        C(client::query("select 2")),
+        S(one_row()),
+        C(client::flush()),
+        C(client::terminate()),
+    ];
+    assert_eq!(
+        session(&steps),
+        "extended ok x1 `select ?` rows=1 idle\n\
+         query ok x1 `select ?` rows=1 columns=n:23:0 idle\n\
+         close ok (terminate)\n"
+    );
+    let (rows, _) = rows_of(false, &[login(), steps.to_vec()].concat());
+    assert_eq!(rows[2].started_at, Timestamp(70));
+    assert_eq!(rows[2].request.bytes, client::query("select 2"));
+}
+
+/// As asyncpg's `prepare()` does, with the client's own time after it.
+#[test]
+fn what_follows_an_answered_prepare_is_timed_by_itself() {
+    let prepare = all(&[
+        client::parse("s", "select k from kv", &[]),
+        client::describe(b'S', "s"),
+        client::flush(),
+    ]);
+    let prepared = all(&[
+        server::plain(b'1'),
+        server::types(&[]),
+        server::columns(&[("k", 23, 0)]),
+    ]);
+    let execute = all(&[
+        client::bind("", "s", &[], &[], &[1]),
+        client::execute("", 0),
+        client::sync(),
+    ]);
+    let done = all(&[
+        server::plain(b'2'),
+        server::complete("SELECT 0"),
+        server::ready(b'I'),
+    ]);
+    let times = |steps: &[Step]| {
+        let (rows, _) = rows_of(false, &[login(), steps.to_vec()].concat());
+        let response = rows[1].response.as_ref().unwrap();
+        let times = [rows[1].started_at, response.first_byte_at];
+        (times.map(|at| at.0), rows[1].request.bytes.clone())
+    };
+    let bytes = all(&[prepare.clone(), execute.clone()]);
+    let waits = [
+        C(prepare.clone()),
+        S(prepared.clone()),
+        C(execute.clone()),
+        S(done.clone()),
+    ];
+    assert_eq!(times(&waits), ([50, 60], bytes.clone()));
+    let [one, two, three, four] = waits;
+    assert_eq!(times(&[one, three, two, four]), ([30, 50], bytes));
+}
+
+#[test]
+fn a_copy_after_a_prepare_is_a_simple_query() {
+    assert_eq!(
+        session(&[
+            C(all(&[client::parse("s", "select 1", &[]), client::flush()])),
+            S(server::plain(b'1')),
+            C(client::query("copy t from stdin")),
+            S(server::copy(b'G')),
+            C(all(&[client::copy_data(b"1\n"), client::copy_done()])),
+            S(all(&[server::complete("COPY 1"), server::ready(b'I')])),
+        ]),
+        "query ok x1 `copy t from stdin` affected=1 idle\nclose ok (fin)\n"
+    );
+}
+
 #[test]
 fn an_error_skips_to_the_sync_and_takes_back_what_was_not_done() {
     let bind = |name| {
