@@ -45,6 +45,8 @@ pub(super) struct Unit {
     done: usize,
     /// The columns of the execution under way were settled.
     columns_known: bool,
+    /// Statements whose columns the response tells.
+    described: Vec<Arc<Prepared>>,
     pub(super) assembler: Assembler,
 }
 
@@ -117,6 +119,7 @@ impl Unit {
             query_at: 0,
             done: 0,
             columns_known: false,
+            described: Vec::new(),
             assembler: Assembler::new(body_cap),
         }
     }
@@ -194,6 +197,7 @@ impl Unit {
             (Step::DescribeStatement(prepared), Message::RowDescription(_)) => {
                 if let (Some(prepared), Some(columns)) = (prepared, self.assembler.columns()) {
                     let _ = prepared.columns.set(columns.clone());
+                    self.described.push(prepared.clone());
                 }
                 true
             }
@@ -219,7 +223,8 @@ impl Unit {
         self.done += usize::from(answered);
     }
 
-    /// Names the columns of an execution whose portal was not described.
+    /// Names the columns of an execution whose portal was not described. Those of a statement that
+    /// this request describes are in the response already: of them only the formats are told.
     fn settle_columns(&mut self) {
         if self.columns_known {
             return;
@@ -227,9 +232,15 @@ impl Unit {
         self.columns_known = true;
         if let Some(Step::Execute(Some(portal))) = self.steps.get(self.done)
             && let Some(columns) = portal.columns()
+            && (self.assembler.columns().is_some() || !self.describes(&portal.prepared))
         {
             self.assembler.set_columns(columns);
         }
+    }
+
+    fn describes(&self, prepared: &Arc<Prepared>) -> bool {
+        let mut described = self.described.iter();
+        described.any(|described| Arc::ptr_eq(described, prepared))
     }
 
     /// Has the server answered all that it was asked for, and has nothing been bound yet? Then the

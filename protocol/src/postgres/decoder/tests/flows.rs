@@ -225,6 +225,35 @@ fn a_copy_after_a_prepare_is_a_simple_query() {
     );
 }
 
+/// A driver has nothing but what the response says.
+#[test]
+fn columns_described_in_the_same_request_are_told_once() {
+    let answer = |rows: Vec<u8>| {
+        session(&[
+            C(all(&[
+                client::parse("", "select k from kv", &[]),
+                client::describe(b'S', ""),
+                client::bind("", "", &[], &[], &[]),
+                client::execute("", 0),
+                client::sync(),
+            ])),
+            S(all(&[
+                server::plain(b'1'),
+                server::types(&[]),
+                server::columns(&[("k", 23, 0)]),
+                server::plain(b'2'),
+                rows,
+                server::complete("SELECT 0"),
+                server::ready(b'I'),
+            ])),
+        ])
+    };
+    for rows in [Vec::new(), server::row(&[Some(b"1")])] {
+        let shown = answer(rows);
+        assert!(shown.contains(" columns=k:23:0 idle"), "{shown}");
+    }
+}
+
 #[test]
 fn an_error_skips_to_the_sync_and_takes_back_what_was_not_done() {
     let bind = |name| {
