@@ -22,6 +22,7 @@ use crate::{Exit, Usage, interrupt, stderr};
 
 const MIN_SEGMENT: usize = 64 << 10;
 const MIN_DISK: u64 = 1 << 20;
+const CUT: &str = "request over the cap";
 
 /// Record traffic from the wire, or from a capture file.
 ///
@@ -91,7 +92,8 @@ pub struct Args {
     body_limit: u64,
 
     /// What the capture may hold in memory, beside --buffer-size. Where connections need more, the
-    /// quietest are ended and counted.
+    /// quietest are ended and counted. It also caps one request, at 9MiB with the default and at 16MiB
+    /// at most: longer ones are cut, and not replayed.
     #[arg(long, default_value = "256MiB", value_parser = crate::units::size, value_name = "SIZE")]
     max_memory: u64,
 
@@ -161,7 +163,10 @@ fn port(text: &str) -> Result<(u16, Option<&'static dyn Protocol>), String> {
         let own = known.find(|protocol| protocol.default_port() == port);
         return Ok((port, own));
     };
-    match protocol::by_name(name) {
+    let named = known
+        .clone()
+        .find(|it| it.name() == name || it.url_schemes().contains(&name));
+    match named {
         Some(protocol) => Ok((port, Some(protocol))),
         None => {
             let names: Vec<&str> = known.map(|protocol| protocol.name()).collect();
@@ -275,7 +280,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let summary = capture(&options, &args.output, &stop, &display)?;
     let progress = &summary.progress;
     // What came after it last looked.
-    display.warn(&progress.ledger);
+    display.warn(progress);
     display.finish();
     for warning in &progress.warnings {
         tracing::warn!("{warning}");
@@ -357,7 +362,7 @@ impl Display {
                 );
             });
         }
-        self.warn(&progress.ledger);
+        self.warn(progress);
         if progress.unsealed > 0 {
             let message = format!("sealing {} segments that waited", progress.unsealed);
             self.bar.set_message(message);
@@ -376,17 +381,26 @@ impl Display {
         ));
     }
 
-    fn warn(&self, ledger: &Ledger) {
-        for warning in self.untold(ledger) {
+    fn warn(&self, progress: &Progress) {
+        for warning in self.untold(progress) {
             self.bar.suspend(|| tracing::warn!("{warning}"));
         }
     }
 
     /// The losses that something can be done about, each reason once.
-    fn untold(&self, ledger: &Ledger) -> Vec<String> {
+    fn untold(&self, progress: &Progress) -> Vec<String> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut untold = Vec::new();
-        for (name, account) in ledger.accounts() {
+        if progress.cut > 0
+            && let Some(remedy) = remedy(CUT, self.probing)
+            && told.insert(CUT.to_owned())
+        {
+            let cut = progress.cut;
+            untold.push(format!(
+                "{cut} requests so far can't be replayed: {CUT}; {remedy}"
+            ));
+        }
+        for (name, account) in progress.ledger.accounts() {
             for (reason, count) in &account.lost {
                 if let Some(remedy) = remedy(reason, self.probing)
                     && told.insert(reason.clone())
@@ -437,22 +451,53 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_port_is_named_by_its_protocol_or_its_urls() {
+        for (text, name) in [
+            ("postgres:6432", "postgres"),
+            ("postgresql:6432", "postgres"),
+            ("http:6432", "http"),
+        ] {
+            let (number, told) = port(text).unwrap();
+            assert_eq!((number, told.unwrap().name()), (6432, name), "{text}");
+        }
+        assert!(port("gopher:70").is_err());
+    }
+
+    #[test]
+    fn requests_over_the_cap_are_told_once() {
+        let display = Display::new(true, false);
+        let progress = |cut| Progress {
+            cut,
+            ..Progress::default()
+        };
+        assert!(display.untold(&progress(0)).is_empty());
+        let [told] = &display.untold(&progress(2))[..] else {
+            panic!("not one warning");
+        };
+        assert!(
+            told.starts_with("2 requests") && told.contains("--max-memory"),
+            "{told}"
+        );
+        assert!(display.untold(&progress(3)).is_empty());
+    }
+
+    #[test]
     fn who_probes_is_not_told_to() {
         let mut ledger = Ledger::default();
         ledger
             .account_mut("statements")
             .lose("prepared before the capture", 5);
         ledger.account_mut("packets").lose("kernel drop", 1);
-        let told = |probing| Display::new(true, probing).untold(&ledger);
+        let progress = Progress {
+            ledger: ledger.clone(),
+            ..Progress::default()
+        };
+        let told = |probing| Display::new(true, probing).untold(&progress);
         let drops = "1 packets lost so far: kernel drop; enlarge --buffer-size, or take a --sample";
         assert_eq!(told(true), [drops]);
         let asks =
             "5 statements lost so far: prepared before the capture; let --probe ask the server";
         assert_eq!(told(false), [drops, asks]);
-        let progress = Progress {
-            ledger: ledger.clone(),
-            ..Progress::default()
-        };
         for probing in [false, true] {
             let account = account(Path::new("monday.rec"), &progress, probing);
             assert!(account.contains("5 prepared before the capture"));

@@ -8,14 +8,15 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use ::replay::{Due, Options, Progress};
+use ::replay::{Due, Options, Progress, ReplayError};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
-use recording::{Ledger, Manifest, Recording, SessionInfo};
+use protocol::DriverError;
+use recording::{Exchange, Kind, Ledger, Manifest, Notes, Recording, SessionInfo};
 use serde::Serialize;
 
 use crate::manner::Manner;
-use crate::{Exit, interrupt, print, stderr};
+use crate::{Exit, Usage, interrupt, print, stderr};
 
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -63,7 +64,7 @@ pub struct Args {
     allow_captured_target: Option<String>,
 
     /// Print the summary as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     json: bool,
 
     /// No progress bar.
@@ -99,10 +100,14 @@ pub fn run(args: Args) -> Result<Exit> {
 
 /// Why not one request was answered, where none was.
 pub fn nothing_replayed(manifest: &Manifest) -> Option<String> {
-    let requests = manifest.ledger.account("requests")?;
-    let (reason, _) = requests.lost.iter().max_by_key(|(_, count)| **count)?;
+    let requests = manifest.ledger.account("requests");
+    if requests.is_some_and(|requests| requests.kept > 0) {
+        return None;
+    }
+    let lost = requests.and_then(|it| it.lost.iter().max_by_key(|(_, count)| **count));
+    let reason = lost.map_or("the recording has no requests", |(reason, _)| reason);
     let target = &manifest.run.as_ref()?.target;
-    (requests.kept == 0).then(|| format!("nothing was replayed against {target}: {reason}"))
+    Some(format!("nothing was replayed against {target}: {reason}"))
 }
 
 /// Replays with a progress bar on standard error, where that is a terminal.
@@ -132,7 +137,16 @@ pub fn replay(
     bar.finish_and_clear();
     manifest
         .map_err(|_| anyhow!("the replay panicked"))?
+        .map_err(refused)
         .with_context(|| format!("failed to replay against {}", options.target))
+}
+
+/// What does not go together is wrong usage.
+pub fn refused(error: ReplayError) -> anyhow::Error {
+    match error {
+        ReplayError::OtherProtocol { .. } => Usage::of(error),
+        error => error.into(),
+    }
 }
 
 /// Its length is the recording's time, in milliseconds.
@@ -171,8 +185,12 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 }
 
 fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
-    if let Err(error) = ::replay::check(recording, options) {
-        tracing::warn!("without --dry-run: {error}");
+    match ::replay::check(recording, options) {
+        Err(error @ (ReplayError::IsRun(_) | ReplayError::OtherProtocol { .. })) => {
+            return Err(refused(error));
+        }
+        Err(error) => tracing::warn!("without --dry-run: {error}"),
+        Ok(()) => {}
     }
     for planned in ::replay::plan(recording, options)? {
         let (row, plan) = planned?;
@@ -180,26 +198,62 @@ fn dry_run(recording: &Recording, options: &Options) -> Result<Exit> {
             Due::Asap { .. } => "asap".to_owned(),
             Due::At(offset) => format!("{:.6}", offset.as_secs_f64()),
         };
-        let what = match &row.info {
-            Some(info) => opening(options, info),
-            None => options
-                .target
-                .protocol
-                .show_request(&row)
-                .statement
-                .unwrap_or_else(|| row.request.command.to_string()),
+        let (what, skipped) = match (&row.info, plan.unsendable) {
+            (Some(info), skipped) => (opening(options, info), skipped),
+            (None, None) if row.kind == Kind::Request => fate(options, &row),
+            (None, skipped) => (shown(options, &row), skipped),
         };
-        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
-        let skipped = plan
-            .unsendable
-            .map_or(String::new(), |reason| format!("  (skipped: {reason})"));
+        let skipped = skipped.map_or(String::new(), |reason| format!("  (skipped: {reason})"));
         print(&format!(
-            "{at:>12}  session {:<6} {:<8} {what}{skipped}\n",
+            "{at:>12}  session {:<6} {:<8} {}{skipped}\n",
             row.session,
-            row.kind.name()
+            row.kind.name(),
+            line(&what)
         ))?;
     }
     Ok(Exit::Done)
+}
+
+fn shown(options: &Options, row: &Exchange) -> String {
+    let shown = options.target.protocol.show_request(row);
+    shown
+        .statement
+        .unwrap_or_else(|| row.request.command.to_string())
+}
+
+/// What would be sent for a request, or why it would not. Where requests stand alone, a driver tells.
+fn fate(options: &Options, row: &Exchange) -> (String, Option<&'static str>) {
+    let target = &options.target;
+    if !target.protocol.shares_connections() {
+        let secret = row.notes.contains(Notes::SECRET_BLANKED);
+        return (
+            shown(options, row),
+            secret.then_some("request with a secret"),
+        );
+    }
+    let login = target.login_for(None, target.login.tls);
+    let mut bytes = Vec::new();
+    match target
+        .protocol
+        .driver(login, options.limits)
+        .send(row, &mut bytes)
+    {
+        Err(DriverError::Unsupported(why)) => (shown(options, row), Some(why)),
+        Err(_) => (shown(options, row), None),
+        Ok(()) => {
+            let first = bytes
+                .split(|byte| *byte == b'\n')
+                .next()
+                .unwrap_or_default();
+            (String::from_utf8_lossy(first).into_owned(), None)
+        }
+    }
+}
+
+/// One line, without what a terminal might obey.
+fn line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.replace(char::is_control, "\u{fffd}")
 }
 
 /// What beginning a session comes to.
@@ -310,7 +364,57 @@ impl Summary {
 mod tests {
     use std::num::NonZeroUsize;
 
+    use recording::Timestamp;
+
     use super::*;
+
+    #[test]
+    fn nothing_is_replayed_of_a_recording_without_requests() {
+        let mut manifest = Manifest::new(recording::ContentKind::Run, Timestamp::default());
+        manifest.run = Some(recording::RunInfo {
+            recording: String::new(),
+            recording_path: String::new(),
+            target: "here".to_owned(),
+            pacing: String::new(),
+            started_at: Timestamp::default(),
+            finished_at: Timestamp::default(),
+            histograms: BTreeMap::default(),
+            new_errors: 0,
+            notes: Vec::new(),
+            captured: None,
+        });
+        let told = "nothing was replayed against here: the recording has no requests";
+        assert_eq!(nothing_replayed(&manifest).as_deref(), Some(told));
+        manifest.ledger.account_mut("requests").seen = 1;
+        manifest.ledger.account_mut("requests").kept = 1;
+        assert_eq!(nothing_replayed(&manifest), None);
+    }
+
+    #[test]
+    fn a_dry_run_tells_the_fate_of_each_request() {
+        let row = |bytes: &str, notes: &[Notes]| {
+            let mut row = Exchange::new(Kind::Request, Timestamp::default());
+            row.request.bytes = bytes.as_bytes().to_vec();
+            notes.iter().for_each(|note| row.notes.add(*note));
+            row
+        };
+        let plain = row("GET /api/x HTTP/1.1\r\nHost: h\r\n\r\n", &[]);
+        let blanked = "GET /api/x HTTP/1.1\r\nHost: h\r\nAuthorization: Basic ***\r\n\r\n";
+        let secret = row(blanked, &[Notes::SECRET_BLANKED]);
+        let manner: Manner = toml::from_str("rewrite-url = [\"/api=/v2\"]").unwrap();
+        let http = manner.options("http://there").unwrap();
+        assert_eq!(line(&fate(&http, &plain).0), "GET /v2/x HTTP/1.1");
+        assert_eq!(fate(&http, &plain).1, None);
+        assert_eq!(fate(&http, &secret).1, Some("credentials not recorded"));
+        let postgres = Manner::default().options("postgresql://h").unwrap();
+        assert_eq!(fate(&postgres, &secret).1, Some("request with a secret"));
+        assert_eq!(fate(&postgres, &plain).1, None);
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_recorded_text() {
+        assert_eq!(line("SELECT\n  '\u{1b}[2J'"), "SELECT '\u{fffd}[2J'");
+    }
 
     #[test]
     fn a_session_begins_as_its_protocol_does() {

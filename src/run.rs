@@ -1,19 +1,30 @@
 //! `rehearsal run`: a whole rehearsal from one plan.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use ::replay::Options;
-use analyze::{Gate, report};
-use anyhow::{Context, Result, bail};
+use analyze::{Comparison, Gate, report};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use recording::Recording;
 
 use crate::plan::{Plan, Side};
 use crate::{Exit, Usage, compare, interrupt, print, replay, stderr};
+
+/// How often a restore is looked after.
+const LOOK: Duration = Duration::from_millis(20);
+/// How much of what a restore said is shown when it failed.
+const TAIL: u64 = 16 << 10;
 
 /// Run a whole rehearsal: restore and replay on the old version, again on the old version, and on the
 /// new; compare; gate.
@@ -70,7 +81,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let recording = Recording::open(&plan.recording)?;
     plan.compare.options(&recording)?;
     for options in [&old, &new] {
-        ::replay::check(&recording, options)?;
+        ::replay::check(&recording, options).map_err(replay::refused)?;
     }
     make(&plan.output)?;
     let rehearsal = Rehearsal {
@@ -79,19 +90,12 @@ pub fn run(args: Args) -> Result<Exit> {
         quiet: args.quiet,
         stop: interrupt::flag()?,
     };
-    let runs = ["old", "old-again", "new"].map(|name| plan.output.join(name));
-    let [old_run, noise_run, new_run] = &runs;
-    rehearsal.step("old version", &plan.old, &old, old_run)?;
-    rehearsal.step(
-        "old version again, for the noise",
-        &plan.old,
-        &old,
-        noise_run,
-    )?;
-    rehearsal.step("new version", &plan.new, &new, new_run)?;
-
-    let noise_run = Some(noise_run.as_path());
-    let comparison = compare::compare(old_run, new_run, noise_run, gate, &plan.compare)?;
+    let comparison = rehearsal.rehearse(&plan, [&old, &new], gate);
+    if comparison.is_err() {
+        // Only where it is empty: the plan can then be run again as it is.
+        let _ = fs::remove_dir(&plan.output);
+    }
+    let comparison = comparison?;
     let html = plan.output.join("report.html");
     compare::write(&html, &report::html(&comparison))?;
     let json = plan.output.join("report.json");
@@ -104,11 +108,17 @@ pub fn run(args: Args) -> Result<Exit> {
 /// For its owner only, as all that goes into it.
 fn make(output: &Path) -> Result<()> {
     let made = DirBuilder::new().mode(0o700).create(output);
-    made.with_context(|| {
-        format!(
-            "failed to make the output folder {}: name one that does not exist yet",
-            output.display()
-        )
+    made.map_err(|error| {
+        let what = format!("failed to make the output folder {}", output.display());
+        match error.kind() {
+            ErrorKind::AlreadyExists => {
+                anyhow!(error).context(format!("{what}: name one that does not exist yet"))
+            }
+            ErrorKind::NotFound => {
+                anyhow!(error).context(format!("{what}: make the folder that it is to be in"))
+            }
+            _ => anyhow!(error).context(what),
+        }
     })
 }
 
@@ -121,6 +131,17 @@ struct Rehearsal {
 }
 
 impl Rehearsal {
+    fn rehearse(&self, plan: &Plan, [old, new]: [&Options; 2], gate: Gate) -> Result<Comparison> {
+        let runs = ["old", "old-again", "new"].map(|name| plan.output.join(name));
+        let [old_run, noise_run, new_run] = &runs;
+        self.step("old version", &plan.old, old, old_run)?;
+        let again = "old version again, for the noise";
+        self.step(again, &plan.old, old, noise_run)?;
+        self.step("new version", &plan.new, new, new_run)?;
+        let noise_run = Some(noise_run.as_path());
+        compare::compare(old_run, new_run, noise_run, gate, &plan.compare)
+    }
+
     fn step(&self, title: &str, side: &Side, options: &Options, output: &Path) -> Result<()> {
         if let Some(restore) = &side.restore {
             self.say(&format!("restoring for the {title}"));
@@ -140,19 +161,36 @@ impl Rehearsal {
         Ok(())
     }
 
+    /// Waits for the command itself: what it leaves running may keep what the command wrote to.
     fn restore(&self, command: &str) -> Result<()> {
-        let output = Command::new("sh")
+        let mut said = tempfile::tempfile().context("failed to make a file for what it says")?;
+        let mut child = Command::new("sh")
             .args(["-c", command])
             .current_dir(&self.folder)
-            .output()
+            .stdin(Stdio::null())
+            .stdout(said.try_clone()?)
+            .stderr(said.try_clone()?)
+            .process_group(0)
+            .spawn()
             .context("failed to start a shell for the restore command")?;
-        if !output.status.success() {
-            bail!(
-                "the restore command {command:?} failed ({}):\n{}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                if let Ok(id) = child.id().try_into() {
+                    let _ = killpg(Pid::from_raw(id), Signal::SIGTERM);
+                }
+                bail!("interrupted: the restore command {command:?} was told to end");
+            }
+            thread::sleep(LOOK);
+        };
+        if !status.success() {
+            let said = tail(&mut said).unwrap_or_default();
+            bail!("the restore command {command:?} failed ({status}):\n{said}");
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            bail!("interrupted after the restore: nothing was replayed");
         }
         Ok(())
     }
@@ -164,9 +202,17 @@ impl Rehearsal {
     }
 }
 
+/// The end of what a restore command said.
+fn tail(file: &mut File) -> Result<String> {
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -180,5 +226,53 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
         let error = make(&output).unwrap_err().to_string();
         assert!(error.contains("does not exist yet"), "{error}");
+        let error = make(&dir.path().join("none/runs")).unwrap_err().to_string();
+        assert!(error.contains("make the folder"), "{error}");
+    }
+
+    fn rehearsal(folder: &Path) -> Rehearsal {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/format-v1/monday.rec");
+        Rehearsal {
+            recording: Recording::open(&case).unwrap(),
+            folder: folder.to_owned(),
+            quiet: true,
+            stop: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_restore_is_over_when_its_command_is_whatever_it_leaves_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let rehearsal = rehearsal(dir.path());
+        // The cat keeps what the command wrote to, until somebody writes to the pipe.
+        let server = "mkfifo held; cat held & echo started";
+        rehearsal.restore(server).unwrap();
+        fs::write(dir.path().join("held"), "").unwrap();
+        let failing = "echo begun; echo broken >&2; exit 3";
+        let error = rehearsal.restore(failing).unwrap_err().to_string();
+        assert!(error.contains("begun\nbroken\n"), "{error}");
+    }
+
+    #[test]
+    fn what_is_stopped_in_a_restore_ends_it_and_replays_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let rehearsal = rehearsal(dir.path());
+        let made = Command::new("mkfifo")
+            .args(["told", "never"])
+            .current_dir(dir.path())
+            .status();
+        assert!(made.unwrap().success());
+        let told = || fs::read_to_string(dir.path().join("told")).unwrap();
+        let command = "trap 'echo ended >told; exit 0' TERM; cat <>never & echo begun >told; wait";
+        thread::scope(|scope| {
+            let restoring = scope.spawn(|| rehearsal.restore(command));
+            assert_eq!(told(), "begun\n");
+            rehearsal.stop.store(true, Ordering::Relaxed);
+            assert_eq!(told(), "ended\n");
+            let error = restoring.join().unwrap().unwrap_err().to_string();
+            assert!(error.contains("interrupted"), "{error}");
+        });
+        let error = rehearsal.restore("true").unwrap_err().to_string();
+        assert!(error.contains("interrupted"), "{error}");
     }
 }

@@ -95,6 +95,8 @@ pub struct Progress {
     pub rows: u64,
     /// Rows that were counted and not recorded, since the recording has reached its limit.
     pub over_limit: u64,
+    /// Requests that are recorded without their end, since they are over the cap of one.
+    pub cut: u64,
     /// Connections that are open.
     pub flows: u64,
     /// Bytes that wait in reassembly and decoders.

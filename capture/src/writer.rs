@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use recording::{Exchange, Kind, Ledger, StoreError};
+use recording::{Exchange, Kind, Ledger, Notes, StoreError};
 
 use crate::clock;
 use crate::pipeline::{CaptureError, Control, Message, Progress, Sink, TICK};
@@ -23,6 +23,8 @@ pub struct Tally {
     /// Requests that are recorded without their answer, and answers without their request, by reason.
     lost: BTreeMap<Arc<str>, u64>,
     too_large: u64,
+    /// Requests that are recorded without their end.
+    cut: u64,
     protocols: BTreeSet<Arc<str>>,
 }
 
@@ -37,6 +39,9 @@ impl Tally {
             && !self.protocols.contains(&info.protocol)
         {
             self.protocols.insert(Arc::clone(&info.protocol));
+        }
+        if taken && row.kind == Kind::Request && row.notes.contains(Notes::REQUEST_CUT) {
+            self.cut += 1;
         }
         match (row.kind, row.lost()) {
             (Kind::Open | Kind::Close | Kind::Prepare, _) => {}
@@ -53,6 +58,7 @@ struct Written {
     parts: Vec<Progress>,
     rows: u64,
     over_limit: u64,
+    cut: u64,
     protocols: BTreeSet<Arc<str>>,
     /// Of requests: what became of them.
     ledger: Ledger,
@@ -65,6 +71,7 @@ impl Written {
         requests.lose(TOO_LARGE, tally.too_large);
         match lost {
             None => {
+                self.cut += tally.cut;
                 requests.kept += tally.kept;
                 for (reason, count) in tally.lost {
                     requests.lose(&reason, count);
@@ -82,6 +89,7 @@ impl Written {
             ledger: self.ledger.clone(),
             rows: self.rows,
             over_limit: self.over_limit,
+            cut: self.cut,
             protocols: self.protocols.clone(),
             ..Progress::default()
         };
@@ -170,4 +178,24 @@ fn write_all(
         }
     }
     (written.progress(), outcome)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_over_the_cap_are_counted_and_kept() {
+        let mut row = Exchange::new(Kind::Request, Default::default());
+        let mut tally = Tally::default();
+        tally.count(&row, true);
+        row.notes.add(Notes::REQUEST_CUT);
+        tally.count(&row, true);
+        let mut written = Written::default();
+        written.enter(tally, None);
+        let progress = written.progress();
+        assert_eq!(progress.cut, 1);
+        assert_eq!(progress.ledger.account("requests").unwrap().kept, 2);
+    }
 }

@@ -5,6 +5,7 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "interface drop" => "enlarge the network card's ring (ethtool -G)",
         "row too large" => "make --body-limit smaller",
         "memory limit" | "too many connections" => "give it more --max-memory",
+        "request over the cap" => "give it more --max-memory; 16 MiB a request at most",
         "snap length" => "capture whole packets (tcpdump -s 0)",
         "not captured" => "look for dropped packets here and on the mirror port",
         "not written" => "make room on the disk, and capture again",

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::reason;
 use crate::stream::Stream;
-use crate::tls::TlsMode;
+use crate::tls::{self, TlsMode};
 use crate::worker::{Job, Outcome, Worker};
 
 const READ_BUFFER: usize = 4 << 10;
@@ -180,7 +180,7 @@ async fn start_tls(worker: &Worker, stream: Stream) -> Result<Stream, Failure> {
     let connector = TlsConnector::from(Arc::clone(config));
     let tls = connector.connect(name, tcp).await;
     tls.map(|tls| Stream::Tls(Box::new(tls)))
-        .map_err(|error| failed(error.to_string()))
+        .map_err(|error| failed(tls::complaint(&error)))
 }
 
 /// Sends `bytes` on a connection of its own and waits until the target closes it.

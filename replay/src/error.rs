@@ -15,6 +15,13 @@ pub enum ReplayError {
     },
     #[error("{0} is a run, not a recording: replay the recording that it is of")]
     IsRun(std::path::PathBuf),
+    #[error(
+        "the recording is of {recorded}, and the target speaks {target}: name a server of the recorded protocol"
+    )]
+    OtherProtocol {
+        recorded: String,
+        target: &'static str,
+    },
     #[error("the pace must be a number above 0, not {0}")]
     Pace(f64),
     #[error("the target's host {host:?} is not found: {source}")]

@@ -119,11 +119,20 @@ pub fn plan(
 
 /// May the recording be replayed so? Asks nothing of the target, and writes nothing.
 pub fn check(recording: &Recording, options: &Options) -> Result<(), ReplayError> {
-    if recording.manifest().kind == ContentKind::Run {
+    let manifest = recording.manifest();
+    if manifest.kind == ContentKind::Run {
         return Err(ReplayError::IsRun(recording.dir().to_owned()));
     }
-    options.pace.check()?;
     let target = &options.target;
+    let (recorded, spoken) = (&manifest.protocols, target.protocol.name());
+    // A manifest that is not complete is older than the rows.
+    if manifest.complete && !recorded.is_empty() && !recorded.iter().any(|name| name == spoken) {
+        return Err(ReplayError::OtherProtocol {
+            recorded: recorded.join(", "),
+            target: spoken,
+        });
+    }
+    options.pace.check()?;
     let addresses = target.addresses()?;
     let allowed = options.allow_captured_target.as_deref();
     let servers = servers(recording)?;

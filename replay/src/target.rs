@@ -39,6 +39,10 @@ pub enum TargetError {
     Scheme { scheme: String, known: String },
     #[error("the target's URL names no host")]
     NoHost,
+    #[error(
+        "the target's URL has a path, and each request has its own: leave it out, and change paths by --rewrite-url"
+    )]
+    Path,
     #[error("the target's URL has the parameter {0:?}, which rehearsal does not know: {1}")]
     Parameter(String, &'static str),
     #[error("the target's URL has {name}={value:?}: say {expected}")]
@@ -80,6 +84,10 @@ impl Target {
         if host.is_empty() {
             return Err(TargetError::NoHost);
         }
+        let database = decode(url.path().trim_start_matches('/'), "database")?;
+        if !(database.is_empty() || protocol.logs_in()) {
+            return Err(TargetError::Path);
+        }
         let some = |text: String| (!text.is_empty()).then(|| Arc::from(text));
         let mut target = Target {
             protocol,
@@ -89,7 +97,7 @@ impl Target {
                 .unwrap_or_else(|| protocol.default_port()),
             login: Login {
                 user: some(decode(url.username(), "user")?),
-                database: some(decode(url.path().trim_start_matches('/'), "database")?),
+                database: some(database),
                 password: some(decode(url.password().unwrap_or(""), "password")?),
                 authority: Some(authority(&url)),
                 ..Login::default()
@@ -395,6 +403,16 @@ mod tests {
         let mut target = parse("http://h");
         target.trust_anyone();
         assert!(!target.is_unverified());
+    }
+
+    #[test]
+    fn a_path_is_refused_where_requests_have_their_own() {
+        let parse = |text| Target::parse(text, protocol::registry());
+        let error = parse("http://h/api").unwrap_err();
+        assert!(error.to_string().contains("--rewrite-url"), "{error}");
+        assert_eq!(parse("http://h/").unwrap().login.database, None);
+        let shop = parse("postgresql://h/shop").unwrap().login.database;
+        assert_eq!(shop.as_deref(), Some("shop"));
     }
 
     #[test]

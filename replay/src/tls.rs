@@ -1,5 +1,6 @@
 //! TLS to the target, with the meaning that libpq gives to `sslmode`.
 
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -79,6 +80,25 @@ pub(crate) fn config(target: &Target) -> Result<Option<Arc<ClientConfig>>, TlsEr
     let alpn = target.protocol.alpn().iter();
     config.alpn_protocols = alpn.map(|name| name.to_vec()).collect();
     Ok(Some(Arc::new(config)))
+}
+
+/// Why a handshake failed, and what to do where it is the certificate.
+pub(crate) fn complaint(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(Error::InvalidCertificate(why)) = inner else {
+        return error.to_string();
+    };
+    let why = match why {
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            "it is an authority's own".to_owned()
+        }
+        CertificateError::Other(other) => other.to_string(),
+        CertificateError::UnknownIssuer => "nobody known has signed it".to_owned(),
+        other => other.to_string(),
+    };
+    format!(
+        "the target's certificate is not trusted: {why}: name a file to trust by sslrootcert in the target's URL, or trust anyone by --insecure"
+    )
 }
 
 fn trust(provider: &Arc<CryptoProvider>, path: Option<&PathBuf>) -> Result<Trust, TlsError> {
@@ -188,5 +208,36 @@ impl ServerCertVerifier for Verifier {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_with_what_to_do() {
+        #[derive(Debug)]
+        struct CaUsedAsEndEntity;
+        impl std::fmt::Display for CaUsedAsEndEntity {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{self:?}")
+            }
+        }
+        impl std::error::Error for CaUsedAsEndEntity {}
+        let other = rustls::OtherError(Arc::new(CaUsedAsEndEntity));
+        for why in [CertificateError::Other(other), CertificateError::Expired] {
+            let error = io::Error::other(Error::InvalidCertificate(why));
+            let told = complaint(&error);
+            assert!(
+                told.contains("sslrootcert") && told.contains("--insecure"),
+                "{told}"
+            );
+            assert!(
+                !told.contains("OtherError") && !told.contains("Ca"),
+                "{told}"
+            );
+        }
+        assert_eq!(complaint(&io::Error::other("reset")), "reset");
     }
 }

@@ -86,6 +86,47 @@ fn nothing_is_restored_for_a_plan_that_will_be_refused() {
 }
 
 #[test]
+fn a_plan_whose_restore_failed_can_be_run_again() {
+    let dir = tempfile::tempdir().unwrap();
+    recording(dir.path());
+    let plan = dir.path().join("plan.toml");
+    let text = "recording = \"monday.rec\"\noutput = \"runs\"\n\
+                [old]\ntarget = \"postgresql://10.0.0.2\"\nrestore = \"echo broken; false\"\n\
+                [new]\ntarget = \"postgresql://10.0.0.2\"\n";
+    fs::write(&plan, text).unwrap();
+    for _ in 0..2 {
+        let output = run(rehearsal().arg("run").arg(&plan), 1);
+        assert!(told(&output).contains("broken"), "{}", told(&output));
+        assert!(!dir.path().join("runs").exists());
+    }
+}
+
+#[test]
+fn a_target_of_another_protocol_is_refused_before_anything_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recording(dir.path());
+    let plan = dir.path().join("plan.toml");
+    let text = "recording = \"monday.rec\"\noutput = \"runs\"\n\
+                [old]\ntarget = \"http://10.0.0.2\"\nrestore = \"touch restored\"\n\
+                [new]\ntarget = \"http://10.0.0.2\"\n";
+    fs::write(&plan, text).unwrap();
+    let mut replay = rehearsal();
+    replay.arg("replay").arg(&recording);
+    replay.args(["--target", "http://10.0.0.2", "-o"]);
+    let replayed = run(replay.arg(dir.path().join("run")), 2);
+    let mut dry = rehearsal();
+    dry.arg("replay").arg(&recording);
+    dry.args(["--target", "http://10.0.0.2", "--dry-run"]);
+    let planned = run(rehearsal().arg("run").arg(&plan), 2);
+    for output in [replayed, run(&mut dry, 2), planned] {
+        let said = told(&output);
+        let why = "the recording is of postgres, and the target speaks http";
+        assert!(said.contains(why), "{said}");
+    }
+    assert!(!dir.path().join("restored").exists());
+}
+
+#[test]
 fn a_replay_of_which_nothing_was_answered_has_failed() {
     let dir = tempfile::tempdir().unwrap();
     let recording = recording(dir.path());
