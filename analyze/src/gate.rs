@@ -45,8 +45,8 @@ or one of the latter with a time on top: `1.3x + 5ms` is 1.3 times the old plus 
   inconclusive        makes an inconclusive comparison a failed one
 
 A metric of which there are too few samples, or that is above its limit by what may be chance, is
-never a pass: the verdict is then inconclusive. Only where chance has as many statements above the limit
-of fingerprint.STAT with OLD and NEW exchanged, or half as many, those that may be chance do not count.";
+never a pass: the verdict is then inconclusive. Of fingerprint.STAT, statements that may be above by
+chance do not count where half as many are above it with OLD and NEW exchanged.";
 
     /// As it was written.
     pub fn text(&self) -> &str {
