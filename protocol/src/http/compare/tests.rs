@@ -382,3 +382,29 @@ fn how_it_was_carried_is_no_difference() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n";
     assert_eq!(between(&message("200 OK", "", "abc"), chunked), [""; 0]);
 }
+
+#[test]
+fn a_boundary_between_parts_is_made_up_and_parts_are_not() {
+    let answer = |boundary: &str, told: &str, part: &str| {
+        let content = format!(
+            "\r\n--{boundary}\r\nContent-Range: bytes 0-1/9\r\n\r\n{part}\r\n--{boundary}--\r\n"
+        );
+        let fields = format!("Content-Type: multipart/byteranges; boundary={told}\r\n");
+        message("206 Partial Content", &fields, &content)
+    };
+    let old = answer("0007", "0007", "ab");
+    assert_eq!(between(&old, &answer("0018", "\"0018\"", "ab")), [""; 0]);
+    let changed = between(&old, &answer("0018", "0018", "ac"));
+    assert_eq!(changed.len(), 1);
+    assert!(
+        changed[0].starts_with("values, body: digest "),
+        "{changed:?}"
+    );
+    let other = answer("0007", "0007", "ab").replace("byteranges", "mixed");
+    assert_eq!(
+        between(&old, &other),
+        [
+            "headers, header content-type: multipart/byteranges; boundary=0007 / multipart/mixed; boundary=0007"
+        ]
+    );
+}
