@@ -125,13 +125,14 @@ impl Reply {
         match &mut self.state {
             State::Done => Ok((0, Progress::Done)),
             State::Head(buffer) => {
-                if buffer.bytes().is_empty() {
+                let begins = buffer.bytes().is_empty();
+                if begins
+                    && let Some(known) = &self.known
+                    && let Some(used) = known.begins(bytes, self.asked)
+                {
                     self.response.first_byte_at = at;
-                    let known = self.known.as_ref();
-                    if let Some(used) = known.and_then(|known| known.begins(bytes, self.asked)) {
-                        self.keep(bytes, used, at);
-                        return Ok((used, self.begin_body()));
-                    }
+                    self.keep(bytes, used, at);
+                    return Ok((used, self.begin_body()));
                 }
                 let (used, head) = match buffer.whole(bytes) {
                     Some(head) => (head.len(), Some(head)),
@@ -145,6 +146,9 @@ impl Reply {
                     return Err(NO_STATUS_LINE);
                 }
                 let head = head.map(ResponseHead::parse);
+                if begins {
+                    self.response.first_byte_at = at;
+                }
                 self.keep(bytes, used, at);
                 let progress = match head.transpose()? {
                     None => Progress::More,
@@ -370,6 +374,19 @@ mod tests {
             assert_eq!(response.first_byte_at.0, i64::from(split <= 25));
             assert_eq!(response.last_byte_at.0, 1);
         }
+    }
+
+    #[test]
+    fn what_is_no_response_after_an_interim_one_leaves_its_times() {
+        let mut reply = Reply::new(Asked::Other, 1000, None);
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let fed = reply.feed(interim, Timestamp(1));
+        assert_eq!(fed.unwrap(), (interim.len(), Progress::Interim(100)));
+        assert_eq!(reply.feed(b"C", Timestamp(2)), Err(NO_STATUS_LINE));
+        let (status, response, _) = reply.finish();
+        assert_eq!(status, Status::Unanswered);
+        assert_eq!(response.first_byte_at, Timestamp(1));
+        assert_eq!(response.last_byte_at, Timestamp(1));
     }
 
     /// One response after the other, those after the first with or without the heads of those before.
