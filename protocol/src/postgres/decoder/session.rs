@@ -437,11 +437,13 @@ impl Session {
         self.owed = 0;
     }
 
-    /// Ends all requests without an answer.
+    /// Ends all requests without an answer, but for what the client had prepared and never ran: all it
+    /// asked for is there.
     pub(super) fn drain(&mut self, reason: &str, rows: &mut Rows<'_>) {
         self.let_go_of_copy(rows);
         while let Some(unit) = self.waiting.pop_front() {
-            self.give(unit, Some(reason), rows);
+            let unanswered = (!unit.only_prepared()).then_some(reason);
+            self.give(unit, unanswered, rows);
         }
     }
 

@@ -113,18 +113,24 @@ impl Outgoing {
             Some(b'c' | b'f') => !extended,
             _ => false,
         };
-        if !ends {
+        // Without an end, what was executed would be rolled back. What was only prepared may have one.
+        let only_prepares = last.is_some() && asked == 0 && executes == 0 && !copies;
+        if !ends && !only_prepares {
             return Err(DriverError::Unsupported("request without an end"));
         }
         if asked > 1 {
             return Err(DriverError::Unsupported("several requests in one"));
         }
         let (head, copy) = request.split_at_checked(head_len).unwrap_or_default();
+        let mut head = head.to_vec();
+        if only_prepares {
+            head.message(b'S', |_| {});
+        }
         Ok(Outgoing {
-            head: head.to_vec(),
+            head,
             copy: copy.to_vec(),
             extended,
-            asks: asked == 1,
+            asks: asked == 1 || only_prepares,
             executes,
             copying: false,
         })
@@ -205,6 +211,16 @@ mod tests {
             outbox.completed(completions, failed, &mut out);
             assert_eq!(tags(&mut out), "S");
         }
+    }
+
+    /// As asyncpg leaves: it has prepared something, and only flushed.
+    #[test]
+    fn what_was_only_prepared_is_given_an_end() {
+        let (mut outbox, mut out) = (Outbox::default(), Vec::new());
+        outbox.push(&messages("PDH"), &mut out).unwrap();
+        assert_eq!(tags(&mut out), "PDHS");
+        outbox.completed(0, true, &mut out);
+        assert_eq!(tags(&mut out), "");
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use insta::assert_snapshot;
+use recording::Status;
 
 use super::*;
 
@@ -208,6 +209,29 @@ fn what_follows_an_answered_prepare_is_timed_by_itself() {
     assert_eq!(times(&waits), ([50, 60], bytes.clone()));
     let [one, two, three, four] = waits;
     assert_eq!(times(&[one, three, two, four]), ([30, 50], bytes));
+}
+
+/// As asyncpg's `prepare()` and then `close()`.
+#[test]
+fn what_was_prepared_and_never_run_has_its_answer() {
+    let prepare = all(&[
+        client::parse("s", "select k from kv", &[]),
+        client::describe(b'S', "s"),
+        client::flush(),
+    ]);
+    let half = all(&[server::plain(b'1'), server::types(&[])]);
+    let rest = server::columns(&[("k", 23, 0)]);
+    let became = |steps: &[Step]| {
+        let (rows, _) = rows_of(false, &[login(), steps.to_vec()].concat());
+        let columns = rows[1].response.as_ref().map(|it| it.columns.clone());
+        (rows[1].status, rows[1].reason.clone(), columns)
+    };
+    let left = [C(prepare), S(half), S(rest), C(client::terminate())];
+    let columns = Some(Some("k:23:0".into()));
+    assert_eq!(became(&left), (Status::Ok, None, columns));
+    let [prepare, half, _, end] = left;
+    let unanswered = (Status::Unanswered, Some("terminate".into()), None);
+    assert_eq!(became(&[prepare, half, end]), unanswered);
 }
 
 #[test]
