@@ -91,6 +91,10 @@ pub fn run(args: Args) -> Result<Exit> {
     let noise = args.noise.as_deref();
     let comparison = compare(&args.old, &args.new, noise, args.fail_on, &args.terms)?;
     let json_to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    // First what can't fail for a file.
+    if !json_to_stdout {
+        print(&report::terminal(&comparison))?;
+    }
     if let Some(file) = args.html {
         write(&file, &report::html(&comparison))?;
     }
@@ -101,9 +105,6 @@ pub fn run(args: Args) -> Result<Exit> {
         } else {
             write(&file, &json)?;
         }
-    }
-    if !json_to_stdout {
-        print(&report::terminal(&comparison))?;
     }
     Ok(exit(&comparison))
 }
@@ -116,13 +117,24 @@ pub fn compare(
     terms: &Terms,
 ) -> Result<Comparison> {
     let old = Recording::open(old)?;
-    let new = Recording::open(new)?;
-    let noise = noise.map(Recording::open).transpose()?;
     let options = analyze::Options {
         gate,
         terms: terms.options(&old)?,
     };
+    let new = open_run(new)?;
+    let noise = noise.map(open_run).transpose()?;
     Ok(analyze::compare(&old, &new, noise.as_ref(), &options)?)
+}
+
+fn open_run(dir: &Path) -> Result<Recording> {
+    let run = Recording::open(dir)?;
+    if run.manifest().run.is_none() {
+        return Err(Usage::because(format_args!(
+            "{} is a recording, not a run of one: only OLD may be a recording",
+            dir.display()
+        )));
+    }
+    Ok(run)
 }
 
 pub fn exit(comparison: &Comparison) -> Exit {

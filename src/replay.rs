@@ -277,7 +277,7 @@ struct Summary {
     complete: bool,
     seconds: f64,
     ledger: Ledger,
-    /// `lateness_ms`, `service_ms`, `response_ms` and the like.
+    /// `lateness_ms`, `service_ms`, `response_ms` and the like, of what there is.
     #[serde(flatten)]
     times: BTreeMap<String, Times>,
     notes: Vec<String>,
@@ -297,6 +297,9 @@ impl Summary {
         let mut times = BTreeMap::new();
         for (name, text) in &info.histograms {
             let histogram = recording::decode_histogram(text)?;
+            if histogram.is_empty() {
+                continue;
+            }
             let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
             times.insert(
                 format!("{}_ms", name.replace(' ', "_")),
@@ -337,11 +340,13 @@ impl Summary {
                 let _ = writeln!(text, "  {:<10} {count:>10} {reason}", "");
             }
         }
-        let _ = writeln!(
-            text,
-            "\n  {:<14} {:>10} {:>10} {:>10} {:>10}",
-            "ms", "p50", "p90", "p99", "max"
-        );
+        if !self.times.is_empty() {
+            let _ = writeln!(
+                text,
+                "\n  {:<14} {:>10} {:>10} {:>10} {:>10}",
+                "ms", "p50", "p90", "p99", "max"
+            );
+        }
         for (name, times) in &self.times {
             let _ = writeln!(
                 text,

@@ -205,13 +205,13 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
                 reasons.insert(reason.to_owned(), count);
             }
         }
-        let remedy = if reasons
-            .keys()
-            .any(|reason| reason.ends_with("writes not allowed"))
-        {
+        let any = |what: &str| reasons.keys().any(|reason| reason.contains(what));
+        let remedy = if any("writes not allowed") {
             "replay with --allow-writes, or choose with --method and --path what is to be compared"
-        } else if reasons.keys().any(|reason| reason.contains("client left")) {
+        } else if any("client left") {
             STREAMS
+        } else if any("with a secret") {
+            "statements with a secret are recorded without it, and so never sent: try them by hand"
         } else {
             "see the reasons in the ledger; record from the beginning of the sessions if they were met mid-stream"
         };

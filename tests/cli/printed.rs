@@ -116,6 +116,7 @@ fn errors_say_what_to_do() {
             2,
             &["compare", case, case, "--ignore-header", "X-Build"],
         ),
+        ("not_a_run", 2, &["compare", case, case]),
         ("no_plan", 1, &["run", "{here}/plan.toml"]),
     ];
     let printed: Vec<String> = commands

@@ -85,6 +85,14 @@ fn an_upgrade_shows_what_changed_and_nothing_else() {
         .map(|one| (one_line(&one.sql), "values".to_owned()))
         .collect();
     assert_eq!(differing(&compared["groups"]), noise, "{compared:#}");
+
+    // A report that can't be written takes nothing away from what is printed.
+    let mut compare = rehearsal();
+    compare.arg("compare").arg(monday.path("runs/old"));
+    compare.arg(monday.path("third"));
+    let printed = run(compare.args(["--html", "/nowhere/report.html"]), 1).stdout;
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(printed.contains("Times of the"), "{printed}");
 }
 
 /// The target, and what restores it.
