@@ -69,9 +69,9 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         None
     }
 
-    /// How many bytes of a recorded response's body a driver reads: a replay holds no more.
-    fn needed(&self, _response: &[u8]) -> usize {
-        0
+    /// How many bytes of a recorded response's body a driver reads, if any: a replay holds no more.
+    fn needed(&self) -> Option<fn(&[u8]) -> usize> {
+        None
     }
 
     /// Values in a recorded response that the server made up for its clients to send back. A request

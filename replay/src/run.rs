@@ -97,9 +97,7 @@ pub fn run(
 
 /// All rows, with what a driver reads of them.
 fn rows(recording: &Recording, options: &Options) -> Result<Rows, StoreError> {
-    let protocol = options.target.protocol;
-    let rows = recording.rows()?;
-    Ok(rows.to_ask(|response| protocol.needed(response)))
+    Ok(recording.rows()?.to_ask(options.target.protocol.needed()))
 }
 
 /// What a replay would send and when, without asking the target: the rows in order of time.
@@ -151,7 +149,7 @@ fn servers(recording: &Recording) -> Result<Vec<SocketAddr>, StoreError> {
     let manifest = recording.manifest();
     let mut servers: BTreeSet<SocketAddr> = manifest.servers.iter().copied().collect();
     if !manifest.complete {
-        for row in recording.rows()?.to_ask(|_| 0) {
+        for row in recording.rows()?.to_ask(None) {
             servers.extend(row?.info.map(|info| info.server));
         }
     }

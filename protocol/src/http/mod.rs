@@ -90,11 +90,13 @@ impl Protocol for Http {
         wishes::withheld(request, options)
     }
 
-    fn needed(&self, response: &[u8]) -> usize {
-        // An interim response is kept too: the body may have waited for it.
-        let tells = cookies::may_be_set_by(response);
-        let heads = tells.then(|| message::heads_len(response)).flatten();
-        heads.unwrap_or_default()
+    fn needed(&self) -> Option<fn(&[u8]) -> usize> {
+        Some(|response| {
+            // An interim response is kept too: the body may have waited for it.
+            let tells = cookies::may_be_set_by(response);
+            let heads = tells.then(|| message::heads_len(response)).flatten();
+            heads.unwrap_or_default()
+        })
     }
 
     fn made_up(&self, recorded: &Exchange) -> Vec<Recorded> {

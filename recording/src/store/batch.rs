@@ -8,7 +8,7 @@ use arrow_array::types::{Int64Type, TimestampNanosecondType, UInt32Type, UInt64T
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType};
 
-use super::decode::Decoder;
+use super::decode::{Decoder, Wanted};
 use super::error::StoreError;
 use super::schema::{SCHEMA, UTC, time};
 use super::steady::Steady;
@@ -218,7 +218,7 @@ impl Batch {
     pub fn into_rows(self) -> Result<Vec<Exchange>, ArrowError> {
         let rows = Decoder::new(&self.finish()?).map_err(ArrowError::ParseError)?;
         Ok((0..rows.rows())
-            .filter_map(|at| rows.row(at, None))
+            .filter_map(|at| rows.row(at, Wanted::All))
             .collect())
     }
 

@@ -19,7 +19,28 @@ use crate::{
 pub type Order = (Timestamp, u64, u32);
 
 /// How many bytes of a response's body are wanted.
-pub type Measure = dyn Fn(&[u8]) -> usize + Send;
+pub type Measure = fn(&[u8]) -> usize;
+
+/// What is wanted of the responses.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    All,
+    /// Neither columns nor digests, and of the bodies nothing or what is measured.
+    ToAsk(Option<Measure>),
+}
+
+impl Wanted {
+    pub fn has(self, column: &str) -> bool {
+        match self {
+            Wanted::All => true,
+            Wanted::ToAsk(measure) => match column {
+                "columns" | "rows_digest" | "rows_digest_unordered" => false,
+                "response" => measure.is_some(),
+                _ => true,
+            },
+        }
+    }
+}
 
 /// A batch's columns, ready to be read row by row. Columns of a later version are passed over;
 /// a nullable column that is not there reads as null.
@@ -132,9 +153,8 @@ impl Decoder {
         Some((started_at, session, *self.seq.values().get(row)?))
     }
 
-    /// With a [`Measure`], of the response only what that one wants. `None` where a value is not one of
-    /// this version's, or past the last row.
-    pub fn row(&self, row: usize, wanted: Option<&Measure>) -> Option<Exchange> {
+    /// `None` where a value is not one of this version's, or past the last row.
+    pub fn row(&self, row: usize, wanted: Wanted) -> Option<Exchange> {
         let (started_at, session, seq) = self.order(row)?;
         let pacing = self.pacing(row);
         let base = pacing.map_or(started_at, |pacing| pacing.sent_at);
@@ -169,11 +189,17 @@ impl Decoder {
         })
     }
 
-    fn response(&self, row: usize, base: Timestamp, wanted: Option<&Measure>) -> Option<Response> {
+    fn response(&self, row: usize, base: Timestamp, wanted: Wanted) -> Option<Response> {
         let last_byte_ns = number(&self.last_byte_ns, row)?;
         let first_byte_ns = number(&self.first_byte_ns, row).unwrap_or(last_byte_ns);
         let body = value(&self.response, row).unwrap_or_default();
-        let kept = wanted.and_then(|wanted| body.get(..wanted(body)));
+        let body = match wanted {
+            Wanted::All => body,
+            Wanted::ToAsk(measure) => {
+                let kept = measure.map_or(0, |measure| measure(body));
+                body.get(..kept).unwrap_or(body)
+            }
+        };
         let mut response = Response {
             error_code: self.error_code.get(row),
             rows: number(&self.response_rows, row).unwrap_or_default(),
@@ -181,11 +207,11 @@ impl Decoder {
             wire_len: number(&self.response_bytes, row).unwrap_or_default(),
             first_byte_at: after(base, first_byte_ns),
             last_byte_at: after(base, last_byte_ns),
-            body: kept.unwrap_or(body).to_vec(),
+            body: body.to_vec(),
             transaction: self.transaction.get(row).unwrap_or_default(),
             ..Response::default()
         };
-        if wanted.is_none() {
+        if let Wanted::All = wanted {
             let digest = number(&self.rows_digest, row).unwrap_or_default();
             let unordered = number(&self.rows_digest_unordered, row);
             response.columns = self.columns.get(row);

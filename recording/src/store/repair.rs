@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::decode::Wanted;
 use super::error::StoreError;
 use super::files::{self, Access, SegmentName};
 use super::manifest::{ContentKind, Manifest, SegmentInfo};
@@ -206,7 +207,7 @@ fn is_whole(dir: &Path, info: &SegmentInfo) -> bool {
     let Ok(sealed) = Sealed::open(&dir.join(&info.file), Some(info)) else {
         return false;
     };
-    let mut reader = SealedReader::new(sealed);
+    let mut reader = SealedReader::new(sealed, Wanted::All);
     loop {
         match reader.step() {
             Ok(Step::End) => return true,

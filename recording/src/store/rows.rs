@@ -1,12 +1,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::damage::Damage;
-use super::decode::{Decoder, Measure, Order};
+use super::decode::{Decoder, Measure, Order, Wanted};
 use super::error::StoreError;
 use super::manifest::SegmentInfo;
 use super::open::OpenSegment;
@@ -26,15 +25,6 @@ pub struct Rows {
     next: BinaryHeap<Reverse<(Order, usize)>>,
     left_out: Arc<Mutex<Vec<Damage>>>,
     wanted: Wanted,
-}
-
-/// How many bytes of a response's body are wanted, where not all of it is.
-struct Wanted(Option<Box<Measure>>);
-
-impl fmt::Debug for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wanted")
-    }
 }
 
 impl Rows {
@@ -57,15 +47,15 @@ impl Rows {
             sources,
             next,
             left_out: Arc::clone(&recording.left_out),
-            wanted: Wanted(None),
+            wanted: Wanted::All,
         }
     }
 
-    /// The rows as they are needed to be asked again: with as much of each response's body as is `wanted`
-    /// of it, and without its columns and digests.
-    pub fn to_ask(self, wanted: impl Fn(&[u8]) -> usize + Send + 'static) -> Rows {
+    /// The rows as they are needed to be asked again: of each response's body nothing, or as many bytes as
+    /// `measure` tells, and neither its columns nor its digests.
+    pub fn to_ask(self, measure: Option<Measure>) -> Rows {
         Rows {
-            wanted: Wanted(Some(Box::new(wanted))),
+            wanted: Wanted::ToAsk(measure),
             ..self
         }
     }
@@ -87,10 +77,10 @@ impl Iterator for Rows {
             let mut top = self.next.peek_mut()?;
             let Reverse((order, index)) = &mut *top;
             let source = self.sources.get_mut(*index)?;
-            if let Some(row) = source.take(order, &self.wanted) {
+            if let Some(row) = source.take(order, self.wanted) {
                 return Some(Ok(row));
             }
-            match source.load(*order) {
+            match source.load(*order, self.wanted) {
                 Ok(Some(next)) => *order = next,
                 Ok(None) => {
                     PeekMut::pop(top);
@@ -151,10 +141,10 @@ impl Source {
     }
 
     /// The next row that is in memory. Moves `order` to the one behind it, or a bound below that.
-    fn take(&mut self, order: &mut Order, wanted: &Wanted) -> Option<Exchange> {
+    fn take(&mut self, order: &mut Order, wanted: Wanted) -> Option<Exchange> {
         let (batch, at) = self.batch.as_mut()?;
         while *at < batch.rows() {
-            let row = batch.row(*at, wanted.0.as_deref());
+            let row = batch.row(*at, wanted);
             *at += 1;
             *order = batch.order(*at).unwrap_or(*order);
             match row {
@@ -168,11 +158,12 @@ impl Source {
 
     /// Takes the next step towards the next row, and tells its order or a bound below it. `None` at
     /// the segment's end. After an error it goes on behind what could not be read.
-    fn load(&mut self, order: Order) -> Result<Option<Order>, StoreError> {
+    fn load(&mut self, order: Order, wanted: Wanted) -> Result<Option<Order>, StoreError> {
         if let Some(unread) = self.unread.take() {
             self.feed = match unread {
                 Unread::Sealed(info) => {
-                    Feed::Sealed(SealedReader::new(Sealed::open(&self.path, Some(&info))?))
+                    let sealed = Sealed::open(&self.path, Some(&info))?;
+                    Feed::Sealed(SealedReader::new(sealed, wanted))
                 }
                 Unread::Open(segment) => Feed::Open(segment.load()?),
             };

@@ -19,7 +19,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::decode::Decoder;
+use super::decode::{Decoder, Wanted};
 use super::error::StoreError;
 use super::files;
 use super::manifest::{FORMAT, SegmentInfo};
@@ -80,7 +80,7 @@ impl Sealed {
     }
 
     /// Reads one block and checks it, before anything of it is decoded.
-    fn read(&self, index: usize, block: &Block) -> Result<Reader, StoreError> {
+    fn read(&self, index: usize, block: &Block, wanted: Wanted) -> Result<Reader, StoreError> {
         let damaged = |reason: String| self.damaged(block, &reason);
         let within = block.offset.checked_add(block.bytes);
         let length = usize::try_from(block.bytes).ok();
@@ -100,7 +100,7 @@ impl Sealed {
             file_len: self.bytes,
             bytes: bytes.into(),
         };
-        guarded(|| self.decoder(index, block, window)).map_err(damaged)
+        guarded(|| self.decoder(index, block, window, wanted)).map_err(damaged)
     }
 
     fn damaged(&self, block: &Block, reason: &str) -> StoreError {
@@ -114,9 +114,16 @@ impl Sealed {
         }
     }
 
-    fn decoder(&self, index: usize, block: &Block, window: Window) -> Result<Reader, String> {
+    fn decoder(
+        &self,
+        index: usize,
+        block: &Block,
+        window: Window,
+        wanted: Wanted,
+    ) -> Result<Reader, String> {
         let wanted = |name: &str| {
-            SCHEMA.field_with_name(name).is_ok()
+            wanted.has(name)
+                && SCHEMA.field_with_name(name).is_ok()
                 && !block.absent.iter().any(|absent| absent == name)
         };
         for column in self.metadata.metadata().row_group(index).columns() {
@@ -150,6 +157,7 @@ impl Sealed {
 #[derive(Debug)]
 pub struct SealedReader {
     sealed: Sealed,
+    wanted: Wanted,
     index: usize,
     reader: Option<Reader>,
     /// Rows of the block that were read.
@@ -157,9 +165,10 @@ pub struct SealedReader {
 }
 
 impl SealedReader {
-    pub fn new(sealed: Sealed) -> SealedReader {
+    pub fn new(sealed: Sealed, wanted: Wanted) -> SealedReader {
         SealedReader {
             sealed,
+            wanted,
             index: 0,
             reader: None,
             read: 0,
@@ -171,7 +180,7 @@ impl SealedReader {
             return Ok(Step::End);
         };
         let Some(reader) = &mut self.reader else {
-            match self.sealed.read(self.index, block) {
+            match self.sealed.read(self.index, block, self.wanted) {
                 Ok(reader) => self.reader = Some(reader),
                 Err(error) => {
                     self.index += 1;

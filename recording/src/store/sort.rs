@@ -297,6 +297,7 @@ mod tests {
 
     use super::*;
     use crate::store::batch::Batch;
+    use crate::store::decode::Wanted;
     use crate::store::testing::plain;
     use crate::store::writer::WriterOptions;
 
@@ -361,7 +362,7 @@ mod tests {
             let mut gathered = Vec::new();
             for places in sorted.order().chunks(at_a_time) {
                 let some = Decoder::new(&sorted.gather(places).unwrap()).unwrap();
-                gathered.extend((0..places.len()).filter_map(|at| some.row(at, None)));
+                gathered.extend((0..places.len()).filter_map(|at| some.row(at, Wanted::All)));
             }
             prop_assert_eq!(gathered, rows);
         }

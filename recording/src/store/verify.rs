@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::damage::Damage;
-use super::decode::{Decoder, Order};
+use super::decode::{Decoder, Order, Wanted};
 use super::error::StoreError;
 use super::files::{self, Access, SegmentName};
 use super::manifest::{ContentKind, Manifest, SegmentInfo};
@@ -155,7 +155,7 @@ impl Rows {
                         damage.push(Damage::new(&info.file, None, problem));
                     }
                 }
-                let mut reader = SealedReader::new(sealed);
+                let mut reader = SealedReader::new(sealed, Wanted::All);
                 self.read(|| reader.step());
             }
             Err(error) => self.fail(error, &path),
@@ -209,7 +209,7 @@ impl Rows {
             let order = batch.order(at);
             self.out_of_order += u64::from(order <= self.last);
             self.last = order;
-            let Some(row) = batch.row(at, None) else {
+            let Some(row) = batch.row(at, Wanted::All) else {
                 self.unreadable += 1;
                 self.incomplete = true;
                 continue;
