@@ -568,6 +568,8 @@ mod tests {
         assert_eq!(run.totals.requests, 7);
         assert_eq!(run.rates.mean, 5.0 / run.span.seconds);
         assert_eq!(run.rates.peak, 3);
+        let told = crate::report::inspection(&run);
+        assert!(told.contains("requests/s, at most 3 in a second"), "{told}");
         let second = Timestamp(began + 5_000_000_000).to_string();
         assert_eq!(run.rates.peak_at, second);
         let late = &run.by_session[1];

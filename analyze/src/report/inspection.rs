@@ -42,15 +42,14 @@ fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
         ),
     );
     if i.rates.peak > 0 {
-        fact(
-            "rate",
-            format!(
-                "{:.1} requests/s, at most {} in a second ({})",
-                i.rates.mean,
-                thousands(i.rates.peak),
-                i.rates.peak_at
-            ),
-        );
+        let (most, at) = (thousands(i.rates.peak), &i.rates.peak_at);
+        let most = format!("at most {most} in a second ({at})");
+        // A second of the clock may have less than all of a shorter time.
+        let rate = match i.span.seconds {
+            1.0.. => format!("{:.1} requests/s, {most}", i.rates.mean),
+            _ => most,
+        };
+        fact("rate", rate);
     }
     for (name, times) in [("first byte", &i.first_byte), ("last byte", &i.latency)] {
         fact(
