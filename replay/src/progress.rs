@@ -28,7 +28,8 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) sessions: u64,
-    pub(crate) sent: u64,
+    /// Less those that will be sent again, which may have been published before.
+    pub(crate) sent: i64,
     pub(crate) answered: u64,
     /// Of those answered.
     pub(crate) errors: u64,
@@ -85,14 +86,15 @@ impl Progress {
 
     pub(crate) fn add(&self, counts: Counts) {
         self.sessions.fetch_add(counts.sessions, Relaxed);
-        self.sent.fetch_add(counts.sent, Relaxed);
+        // Wraps around, so that what is negative is taken away.
+        self.sent.fetch_add(counts.sent.cast_unsigned(), Relaxed);
         self.answered.fetch_add(counts.answered, Relaxed);
         self.errors.fetch_add(counts.errors, Relaxed);
         self.unanswered.fetch_add(counts.unanswered, Relaxed);
         self.skipped.fetch_add(counts.skipped, Relaxed);
         let ended = counts.answered + counts.unanswered;
         self.in_flight
-            .fetch_add(counts.sent as i64 - ended as i64, Relaxed);
+            .fetch_add(counts.sent - ended as i64, Relaxed);
     }
 
     pub(crate) fn begin(&self, first: Timestamp) {
@@ -126,5 +128,25 @@ impl Progress {
             sum.merge(part);
         }
         Some(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_again_counts_once_also_when_it_was_published_before() {
+        let progress = Progress::default();
+        let counts = |sent, answered| Counts {
+            sent,
+            answered,
+            ..Counts::default()
+        };
+        progress.add(counts(2, 1));
+        progress.add(counts(-1, 0));
+        progress.add(counts(1, 1));
+        let seen = progress.snapshot();
+        assert_eq!((seen.sent, seen.answered, seen.in_flight), (2, 2, 0));
     }
 }

@@ -259,9 +259,7 @@ impl Worker {
 
     /// What was sent will be again.
     pub(crate) fn unsent(&self) {
-        let sent = &mut self.book.borrow_mut().counts.sent;
-        // Progress adds it up in the same way.
-        *sent = sent.wrapping_sub(1);
+        self.book.borrow_mut().counts.sent -= 1;
     }
 
     pub(crate) fn add_count(&self, name: &'static str, count: u64) {
