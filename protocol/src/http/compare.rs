@@ -3,6 +3,7 @@
 mod json;
 mod lines;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::memmem;
@@ -250,11 +251,11 @@ fn fields(message: &Message, options: &wishes::Options) -> BTreeMap<String, Stri
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
     let mut cookies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, value) in message.head.head.fields() {
-        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let name = readable(name).to_ascii_lowercase();
         if is_ignored(&name, options) {
             continue;
         }
-        let value = String::from_utf8_lossy(value);
+        let value = readable(value);
         if name == SET_COOKIE {
             if let Some((name, attributes)) = cookie(&value) {
                 cookies.entry(name).or_default().insert(attributes);
@@ -277,6 +278,14 @@ fn fields(message: &Message, options: &wishes::Options) -> BTreeMap<String, Stri
         fields.insert(format!("{COOKIE_ATTRIBUTES}{name}"), attributes);
     }
     fields
+}
+
+/// What is no UTF-8 is told byte by byte, so that what differs reads so.
+fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => bytes.escape_ascii().to_string().into(),
+    }
 }
 
 /// The name, and the attributes in one order: without the times, though whether it is deleted.

@@ -63,9 +63,11 @@ pub struct HttpDecoder {
     pairing: Pairing,
     /// The client was seen to ask before it was answered.
     pipelines: bool,
-    /// Something came of the server, or was lost, since the client last asked or a gap was in what it
-    /// said.
-    heard: bool,
+    /// What came last of an answer, a request and a gap in what the client says.
+    last: Last,
+    /// The client asked twice, and nothing was heard in between. It pipelines, unless an answer turns out to
+    /// be lost.
+    hasty: bool,
     /// When the last bytes came, or were lost.
     last_at: Timestamp,
 }
@@ -81,6 +83,14 @@ enum Pairing {
     Lost(&'static str),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// Or a gap in what the server says.
+    Answer,
+    Request,
+    Gap,
+}
+
 #[derive(Debug)]
 enum Client {
     Between,
@@ -90,6 +100,14 @@ enum Client {
     },
     /// Of the newest request under way.
     Body(Body),
+    /// Of the newest request, that was answered instead of being told to continue: another request may
+    /// begin instead of its body.
+    Refused {
+        body: Body,
+        bytes: Vec<u8>,
+        /// When they began to come.
+        at: Timestamp,
+    },
     Held {
         bytes: Vec<u8>,
         /// When they began to come.
@@ -149,7 +167,8 @@ impl HttpDecoder {
                 false => Pairing::Sure,
             },
             pipelines: false,
-            heard: true,
+            last: Last::Answer,
+            hasty: false,
             last_at,
         }
     }
@@ -220,7 +239,7 @@ impl Decoder for HttpDecoder {
                 }
             }
             Side::Server => {
-                self.heard = true;
+                self.last = Last::Answer;
                 self.server_bytes(bytes, at, out);
             }
         }
@@ -234,7 +253,8 @@ impl Decoder for HttpDecoder {
         match from {
             Side::Client => self.client_gap(len, at, out),
             Side::Server => {
-                self.heard = true;
+                self.last = Last::Answer;
+                self.hasty = false;
                 self.server_gap(len, at, out);
             }
         }
@@ -252,8 +272,9 @@ impl Decoder for HttpDecoder {
             return;
         }
         self.close_server(reason, out);
+        self.settle_refused(Probe::No, out);
         if let Client::Held { bytes, .. } = &self.client
-            && seek::probe(bytes) == Probe::Yes
+            && seek::certain(bytes) == Probe::Yes
         {
             self.release(Client::Between, out);
         }
@@ -295,7 +316,7 @@ impl Decoder for HttpDecoder {
     fn held(&self) -> usize {
         let client = match &self.client {
             Client::Head { buffer, .. } => buffer.bytes().len(),
-            Client::Held { bytes, .. } => bytes.len(),
+            Client::Held { bytes, .. } | Client::Refused { bytes, .. } => bytes.len(),
             Client::Seeking(seek) => seek.held(),
             Client::Between | Client::Body(_) | Client::Dead(_) => 0,
         };

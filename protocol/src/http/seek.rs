@@ -38,7 +38,7 @@ impl Seek {
 
 fn begins(from: Side, bytes: &[u8]) -> Probe {
     match from {
-        Side::Client => probe(bytes),
+        Side::Client => certain(bytes),
         Side::Server => status_line(bytes),
     }
 }
@@ -63,16 +63,77 @@ fn status_line(bytes: &[u8]) -> Probe {
     }
 }
 
-/// A whole line: `GET / HTTP/1.1`
+/// Of the registry of HTTP, and what caches are told with. Another word may be the end of one, or of a body
+/// with one behind it.
+const METHODS: [&[u8]; 41] = [
+    b"ACL",
+    b"BAN",
+    b"BASELINE-CONTROL",
+    b"BIND",
+    b"CHECKIN",
+    b"CHECKOUT",
+    b"CONNECT",
+    b"COPY",
+    b"DELETE",
+    b"GET",
+    b"HEAD",
+    b"LABEL",
+    b"LINK",
+    b"LOCK",
+    b"MERGE",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"MKCOL",
+    b"MKREDIRECTREF",
+    b"MKWORKSPACE",
+    b"MOVE",
+    b"OPTIONS",
+    b"ORDERPATCH",
+    b"PATCH",
+    b"POST",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"PURGE",
+    b"PUT",
+    b"QUERY",
+    b"REBIND",
+    b"REPORT",
+    b"SEARCH",
+    b"TRACE",
+    b"UNBIND",
+    b"UNCHECKOUT",
+    b"UNLINK",
+    b"UNLOCK",
+    b"UPDATE",
+    b"UPDATEREDIRECTREF",
+    b"VERSION-CONTROL",
+];
+
+/// A whole line, of any method: `GET / HTTP/1.1`
 pub fn probe(bytes: &[u8]) -> Probe {
+    let word = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
+    request_line(bytes, |method, _| {
+        method.len() <= 24 && method.iter().all(word)
+    })
+}
+
+/// A whole line of a known method: certain where anything may have come before.
+pub fn certain(bytes: &[u8]) -> Probe {
+    request_line(bytes, |method, whole| {
+        METHODS.iter().any(|known| match whole {
+            true => *known == method,
+            false => known.starts_with(method),
+        })
+    })
+}
+
+/// `fits` is given the method, and whether it is whole.
+fn request_line(bytes: &[u8], fits: impl Fn(&[u8], bool) -> bool) -> Probe {
     let end = memchr(b'\n', bytes);
     let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(bytes);
     let mut words = line.split(|byte| *byte == b' ');
     let method = words.next().unwrap_or_default();
-    let fits = method
-        .iter()
-        .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
-    if !fits || method.len() > 24 || line.len() > MAX_LINE {
+    if !fits(method, method.len() < line.len()) || line.len() > MAX_LINE {
         return Probe::No;
     }
     if end.is_none() {
@@ -123,6 +184,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_held_is_no_part_of_another_request() {
+        let line = "GET /b HTTP/1.1\r\n";
+        assert_eq!(taken(Side::Client, &["ON", line]).as_deref(), Some(line));
+        assert_eq!(taken(Side::Client, &["P", line]).as_deref(), Some(line));
+        assert_eq!(
+            taken(Side::Client, &["PO", "ST / HTTP/1.1\r\n"]).as_deref(),
+            Some("POST / HTTP/1.1\r\n")
+        );
+    }
+
+    #[test]
     fn what_is_not_certain_is_passed_over() {
         for text in [
             "HTTP/1.1 2x0 OK\r\n",
@@ -133,6 +205,7 @@ mod tests {
         }
         for text in [
             "GET /\r\n",
+            "ET / HTTP/1.1\r\n",
             "get / HTTP/1.1\r\n",
             "A B C HTTP/1.1\r\n",
             " / HTTP/1.1\r\n",

@@ -7,9 +7,9 @@ use super::super::reply::Reply;
 use super::lines::MAX_ALIGNED;
 use super::*;
 
-fn answered(text: &str, cap: usize) -> Exchange {
+fn answered(text: &[u8], cap: usize) -> Exchange {
     let mut reply = Reply::new(Asked::Other, cap, None);
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while !rest.is_empty() {
         let (used, _) = reply.feed(rest, Timestamp(0)).unwrap();
         rest = rest.get(used..).unwrap();
@@ -33,6 +33,10 @@ fn between(old: &str, new: &str) -> Vec<String> {
 }
 
 fn between_on(terms: &Terms, old: &str, new: &str) -> Vec<String> {
+    between_bytes(terms, old.as_bytes(), new.as_bytes())
+}
+
+fn between_bytes(terms: &Terms, old: &[u8], new: &[u8]) -> Vec<String> {
     compare(&answered(old, 1000), &answered(new, 1000), terms)
         .into_iter()
         .map(|difference| {
@@ -45,6 +49,18 @@ fn between_on(terms: &Terms, old: &str, new: &str) -> Vec<String> {
             format!("{}, {place}: {expected} / {observed}", kind.name())
         })
         .collect()
+}
+
+#[test]
+fn what_is_no_utf_8_differs_too() {
+    let with = |byte: u8| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Name: caf";
+        [&head[..], &[byte], b"\r\n\r\n"].concat()
+    };
+    let place = r"headers, header x-name: caf\xe9 / caf\xe8";
+    let told = |old, new| between_bytes(&Terms::default(), &with(old), &with(new));
+    assert_eq!(told(0xe9, 0xe8), [place]);
+    assert_eq!(told(0xe9, 0xe9), [""; 0]);
 }
 
 #[test]
@@ -369,7 +385,10 @@ fn what_cannot_be_read_is_compared_by_its_digest() {
     assert!(found.first().unwrap().starts_with("values, body: digest "));
     assert_eq!(between(&image("abc"), &image("abc")), [""; 0]);
     for cap in [0, 60] {
-        let (old, new) = (answered(&image("abc"), cap), answered(&image("abd"), cap));
+        let (old, new) = (
+            answered(image("abc").as_bytes(), cap),
+            answered(image("abd").as_bytes(), cap),
+        );
         let found = compare(&old, &new, &Terms::default());
         assert_eq!(found.len(), 1);
         assert_eq!(found.first().unwrap().kind, DifferenceKind::Values);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use recording::{Exchange, Notes, Timestamp};
 
-use super::{Client, HttpDecoder, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE, Server, UnderWay};
+use super::{
+    Client, HttpDecoder, Last, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE, Server, UnderWay,
+};
 use crate::http::body::{Asked, Body, Skip};
 use crate::http::head::{Fault, HeadBuffer, MAX_HEAD, RequestHead};
 use crate::http::secrets;
@@ -27,11 +29,22 @@ const REQUEST_LOST: &str = "request lost in a gap";
 impl HttpDecoder {
     /// Takes some of the client's bytes and says how many.
     fn client_step(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) -> usize {
-        if self.is_refused(bytes) {
-            self.end_refused(out);
+        if let Client::Body(body) = self.client
+            && self.is_refused()
+        {
+            let bytes = Vec::new();
+            self.client = Client::Refused { body, bytes, at };
         }
         match &mut self.client {
             Client::Dead(_) => bytes.len(),
+            Client::Refused { bytes: held, .. } => {
+                held.extend_from_slice(bytes);
+                let found = seek::certain(held);
+                if found != Probe::More {
+                    self.settle_refused(found, out);
+                }
+                bytes.len()
+            }
             Client::Held {
                 bytes: held,
                 at: since,
@@ -118,13 +131,17 @@ impl HttpDecoder {
         self.pipelines |= early && (answering || self.pairing == Pairing::Sure);
         match self.pairing {
             Pairing::Found { waits: true } if early => {
+                self.hasty = true;
                 self.lose_pairing(PAIRING_LOST);
                 self.doom(PAIRING_LOST, out);
             }
-            Pairing::Lost(_) if !early => self.find_pairing(at, out),
+            Pairing::Lost(_) if !early => {
+                self.hasty |= self.last == Last::Request;
+                self.find_pairing(at, out);
+            }
             _ => {}
         }
-        self.heard = false;
+        self.last = Last::Request;
         self.client = Client::Head {
             buffer: HeadBuffer::default(),
             at,
@@ -134,7 +151,7 @@ impl HttpDecoder {
     /// A request begins where no other is known to be under way: can one be that is not known?
     fn find_pairing(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
         let quiet = at - self.last_at >= QUIET;
-        let waited = self.heard && !self.pipelines;
+        let waited = self.last == Last::Answer && !self.pipelines && !self.hasty;
         if quiet || waited {
             // What was taken for the beginning of a response was none.
             self.end_stray(out);
@@ -269,22 +286,34 @@ impl HttpDecoder {
         self.request_is_whole(out);
     }
 
-    /// Was the newest request answered instead of being told to continue, and is what comes now another
-    /// one? (RFC 9110, section 10.1.1: after a 417 the client asks again, without sending the body.)
-    fn is_refused(&self, bytes: &[u8]) -> bool {
+    /// Was the newest request answered instead of being told to continue? What comes now may be another
+    /// one. (RFC 9110, section 10.1.1: after a 417 the client asks again, without sending the body.)
+    fn is_refused(&self) -> bool {
         let newest = self.under_way.back();
-        matches!(self.client, Client::Body(_))
-            && newest.is_some_and(|newest| newest.expects && newest.answered)
-            && seek::probe(bytes) == Probe::Yes
+        newest.is_some_and(|newest| newest.expects && newest.answered)
     }
 
-    fn end_refused(&mut self, out: &mut Vec<Exchange>) {
+    /// What came after the refusal is another request, or is no other.
+    pub(super) fn settle_refused(&mut self, found: Probe, out: &mut Vec<Exchange>) {
+        let Client::Refused { body, bytes, at } = &mut self.client else {
+            return;
+        };
+        let (body, bytes, at) = (*body, std::mem::take(bytes), *at);
         if let Some(newest) = self.under_way.back_mut() {
-            newest.exchange.reason = Some(REQUEST_INCOMPLETE.into());
-            newest.exchange.notes.add(Notes::REQUEST_GAP);
+            newest.expects = false;
+            if found == Probe::Yes {
+                newest.exchange.reason = Some(REQUEST_INCOMPLETE.into());
+                newest.exchange.notes.add(Notes::REQUEST_GAP);
+            }
         }
-        self.client = Client::Between;
-        self.request_is_whole(out);
+        self.client = match found {
+            Probe::Yes => Client::Between,
+            _ => Client::Body(body),
+        };
+        if found == Probe::Yes {
+            self.request_is_whole(out);
+        }
+        self.client_bytes(&bytes, at, out);
     }
 
     /// Reads what was held back for as long as the connection could have become a tunnel.
@@ -329,10 +358,11 @@ impl HttpDecoder {
 
     pub(super) fn client_gap(&mut self, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
         if let Client::Held { bytes, .. } = &self.client
-            && seek::probe(bytes) == Probe::Yes
+            && seek::certain(bytes) == Probe::Yes
         {
             self.release(Client::Between, out);
         }
+        self.settle_refused(Probe::No, out);
         let skip = match &mut self.client {
             Client::Dead(_) => return,
             Client::Body(body) => body.skip(len),
@@ -341,7 +371,7 @@ impl HttpDecoder {
                 self.push_cut(head.bytes(), began, at, out);
                 Skip::Lost
             }
-            Client::Between | Client::Held { .. } | Client::Seeking(_) => {
+            Client::Between | Client::Refused { .. } | Client::Held { .. } | Client::Seeking(_) => {
                 return self.lose_requests(out);
             }
         };
@@ -391,7 +421,7 @@ impl HttpDecoder {
     /// Whole requests may be lost. Those before them are still answered first, unless the response
     /// to the first one that was found after another gap was lost in that one.
     fn lose_requests(&mut self, out: &mut Vec<Exchange>) {
-        self.heard = false;
+        self.last = Last::Gap;
         self.client = Client::Seeking(Seek::default());
         let unanswered = matches!(self.server, Server::Between);
         if unanswered && self.pairing == (Pairing::Found { waits: true }) {

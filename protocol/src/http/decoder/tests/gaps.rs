@@ -245,9 +245,26 @@ fn a_client_that_is_found_to_pipeline_is_lost_again() {
             doomed,
             stray,
             stray,
-            "GET ok 200 -"
+            doomed,
+            stray,
         ]
     );
+}
+
+#[test]
+fn a_client_met_while_it_pipelines_is_not_paired_by_one_answer() {
+    let met = |pieces: &[Piece<'_>]| {
+        let decoder = HttpDecoder::new(opening(true), Limits::default());
+        told(&decode_with(decoder, pieces, "fin").1)
+    };
+    let (ask, answer) = (client(GET), server(OK));
+    let doomed = "GET unanswered - pairing lost in a gap";
+    let stray = " ok 200 pairing lost in a gap";
+    let pipelined = met(&[ask, ask, ask, answer, ask, answer]);
+    assert_eq!(pipelined, [doomed, doomed, doomed, stray, doomed, stray]);
+    // A client that waited, for an answer that is lost.
+    let waited = met(&[ask, ask, Gap(Server, 40), ask, answer]);
+    assert_eq!(waited, [doomed, doomed, "GET ok 200 -"]);
 }
 
 #[test]

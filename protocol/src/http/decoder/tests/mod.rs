@@ -276,6 +276,44 @@ fn an_expected_continue_is_one_exchange() {
     assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
     let sent = &rows.get(2).unwrap().request.bytes;
     assert!(sent.ends_with(b"Basic ****\r\nContent-Length: 3\r\n\r\nabc"));
+    // However it is split.
+    for split in [1, 3, 7] {
+        let (first, rest) = GET.split_at(split);
+        let split = [
+            client(head),
+            server(no),
+            client(first),
+            client(rest),
+            server(OK),
+            client(GET),
+            server(OK),
+        ];
+        let (_, rows) = decode(&split);
+        assert_eq!(
+            told(&rows),
+            [
+                "POST error 417 request incomplete",
+                "GET ok 200 -",
+                "GET ok 200 -"
+            ]
+        );
+        assert_eq!(rows.get(2).unwrap().request.bytes, GET.as_bytes());
+    }
+    // A body that begins like a request, and is none.
+    let body = [
+        client(head),
+        server(OK),
+        client("GE"),
+        client("T"),
+        client(GET),
+        server(OK),
+    ];
+    let (_, rows) = decode(&body);
+    assert_eq!(told(&rows), ["POST ok 200 -", "GET ok 200 -"]);
+    let cut = [client(head), server(OK), client("GE")];
+    let (_, rows) = decode(&cut);
+    assert_eq!(told(&rows), ["POST ok 200 request incomplete"]);
+    assert!(rows.get(1).unwrap().request.bytes.ends_with(b"\r\n\r\nGE"));
     let never = [client(head), server(OK)];
     let (_, rows) = decode(&never);
     assert_eq!(told(&rows), ["POST ok 200 request incomplete"]);
