@@ -5,6 +5,7 @@ use recording::{Exchange, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::learnt::Learnt;
+use crate::stats;
 use crate::table::{Named, Subject, cap, count, reason};
 
 /// Groups, and sets of places in a group, that are told apart.
@@ -25,6 +26,9 @@ const STATEMENT: usize = 4 << 10;
 const CELL: usize = 240;
 /// Bytes of a value that differs: of all the letters that protocols tell of it, for the last may be what differs.
 const VALUE: usize = 1 << 10;
+
+/// Below that chance, what differs at a place that is noisy too is no noise.
+const ALPHA: f64 = 0.001;
 
 /// Differences of one kind in one statement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +58,8 @@ pub struct NoiseGroup {
     /// Requests that differ so between OLD and NEW, and between OLD and the noise run.
     pub count: u64,
     pub noise: u64,
+    /// Of `count`, those at places that differ more often than noise does, which chance may explain.
+    pub undecided: u64,
     pub places: BTreeMap<String, u64>,
     pub example: Option<Cell>,
 }
@@ -111,6 +117,10 @@ struct Gathered {
     /// Requests by place: between OLD and NEW, and between OLD and the noise run.
     raw: HashMap<String, u64>,
     noise: HashMap<String, u64>,
+    /// Of these, the requests that do not differ there in the other pair, though perhaps elsewhere in the
+    /// same list.
+    only_raw: HashMap<String, u64>,
+    only_noise: HashMap<String, u64>,
     /// Requests with all of their places in the noise run's differences of the same request.
     same_request: u64,
     noisy_requests: u64,
@@ -151,12 +161,17 @@ impl Differences {
     pub fn add(&mut self, differing: &Differing<'_>) -> bool {
         let fresh = by_kind(&differing.fresh);
         let noise = by_kind(&differing.noise);
+        let none = Places::default();
         let mut any = false;
         for (&kind, places) in &noise {
+            let others = fresh.get(&kind).unwrap_or(&none);
             if let Some(group) = self.group(kind, differing) {
                 group.noisy_requests += 1;
-                for place in places {
+                for place in places.keys() {
                     tally(&mut group.noise, place);
+                }
+                for place in left(places, others) {
+                    tally(&mut group.only_noise, &place);
                 }
                 if group.noise_example.is_none() {
                     let first = differing.noise.iter().find(|one| one.kind == kind);
@@ -165,13 +180,9 @@ impl Differences {
             }
         }
         for (&kind, places) in &fresh {
-            let known = noise.get(&kind);
-            let left: BTreeSet<String> = places
-                .iter()
-                .filter(|place| known.is_none_or(|known| !known.contains(*place)))
-                .cloned()
-                .collect();
-            any |= !left.is_empty();
+            let known = noise.get(&kind).unwrap_or(&none);
+            any |= places.keys().any(|place| !known.contains_key(place));
+            let left = left(places, known);
             match self.group(kind, differing) {
                 Some(group) => group.add(places, left, kind, differing),
                 None if left.is_empty() => {}
@@ -255,13 +266,16 @@ impl Set {
 impl Gathered {
     fn add(
         &mut self,
-        places: &BTreeSet<String>,
+        places: &Places<'_>,
         left: BTreeSet<String>,
         kind: DifferenceKind,
         differing: &Differing<'_>,
     ) {
-        for place in places {
+        for place in places.keys() {
             tally(&mut self.raw, place);
+        }
+        for place in &left {
+            tally(&mut self.only_raw, place);
         }
         if left.is_empty() {
             self.same_request += 1;
@@ -288,7 +302,12 @@ impl Gathered {
         for (places, set) in other.sets {
             self.set(places).absorb(set);
         }
-        for (mine, theirs) in [(&mut self.raw, other.raw), (&mut self.noise, other.noise)] {
+        for (mine, theirs) in [
+            (&mut self.raw, other.raw),
+            (&mut self.noise, other.noise),
+            (&mut self.only_raw, other.only_raw),
+            (&mut self.only_noise, other.only_noise),
+        ] {
             for (place, times) in theirs {
                 if mine.len() < PLACES || mine.contains_key(&place) {
                     *mine.entry(place).or_default() += times;
@@ -331,21 +350,35 @@ impl Gathered {
             kind: kind.name().to_owned(),
             count: self.same_request,
             noise: self.noisy_requests,
+            undecided: 0,
             places: BTreeMap::new(),
             example: self.noise_example,
         };
         for (place, &times) in &self.noise {
             count(&mut noise.places, place, times);
         }
-        let raw = |place: &str| self.raw.get(place).copied().unwrap_or_default();
-        let noisy = |place: &str| match self.noise.get(place) {
-            Some(&noise) => is_noise(raw(place), noise, compared),
-            None => false,
+        let judge = |place: &str| {
+            let times = |counts: &HashMap<String, u64>| counts.get(place).copied().unwrap_or(0);
+            let all = [times(&self.raw), times(&self.noise)];
+            judge(
+                all,
+                [times(&self.only_raw), times(&self.only_noise)],
+                compared,
+            )
         };
         for (places, set) in self.sets {
-            let real: Vec<String> = places.into_iter().filter(|place| !noisy(place)).collect();
+            let mut undecided = false;
+            let mut real = Vec::new();
+            for place in places {
+                match judge(&place) {
+                    Judgement::Real => real.push(place),
+                    Judgement::Undecided => undecided = true,
+                    Judgement::Noise => {}
+                }
+            }
             if real.is_empty() {
                 noise.count += set.count;
+                noise.undecided += if undecided { set.count } else { 0 };
                 continue;
             }
             for place in &real {
@@ -367,11 +400,34 @@ impl Gathered {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    Real,
+    /// It looks real, but chance may explain it.
+    Undecided,
+    Noise,
+}
+
+/// What the requests that differ at a place are: `all` between OLD and NEW, and between OLD and the noise
+/// run; `only` those that do not differ there in the other pair.
+///
+/// Where there is noise, what differs counts when it differs alone so often that chance does not explain it.
+fn judge(all: [u64; 2], only: [u64; 2], compared: u64) -> Judgement {
+    match (all, only) {
+        ([_, 0], _) => Judgement::Real,
+        (_, [raw, noise]) if is_more([raw, noise], compared) && stats::sign(raw, noise) < ALPHA => {
+            Judgement::Real
+        }
+        _ if is_more(all, compared) => Judgement::Undecided,
+        _ => Judgement::Noise,
+    }
+}
+
 /// Diffy's rule: what differs between new and old counts where it is more than what differs between
 /// old and old, by more than 20 % of their sum and more than 0.03 % of the requests.
-fn is_noise(raw: u64, noise: u64, compared: u64) -> bool {
+fn is_more([raw, noise]: [u64; 2], compared: u64) -> bool {
     let more = raw.saturating_sub(noise) as f64;
-    more <= 0.2 * (raw + noise) as f64 || more <= 0.0003 * compared as f64
+    more > 0.2 * (raw + noise) as f64 && more > 0.0003 * compared as f64
 }
 
 fn tally(counts: &mut HashMap<String, u64>, place: &str) {
@@ -382,13 +438,30 @@ fn tally(counts: &mut HashMap<String, u64>, place: &str) {
     }
 }
 
-fn by_kind(differences: &[Difference]) -> BTreeMap<DifferenceKind, BTreeSet<String>> {
-    let mut kinds: BTreeMap<DifferenceKind, BTreeSet<String>> = BTreeMap::new();
+/// By what they are in general, the very places.
+type Places<'a> = BTreeMap<String, BTreeSet<&'a str>>;
+
+fn by_kind(differences: &[Difference]) -> BTreeMap<DifferenceKind, Places<'_>> {
+    let mut kinds: BTreeMap<DifferenceKind, Places<'_>> = BTreeMap::new();
     for difference in differences {
         let places = kinds.entry(difference.kind).or_default();
-        places.insert(place(difference));
+        let very = places.entry(place(difference)).or_default();
+        very.insert(&difference.place);
     }
     kinds
+}
+
+/// Those in general of which a very place is not among the others.
+fn left(places: &Places<'_>, others: &Places<'_>) -> BTreeSet<String> {
+    let is_left = |place: &str, very: &BTreeSet<&str>| {
+        let known = others.get(place);
+        known.is_none_or(|known| !very.is_subset(known))
+    };
+    places
+        .iter()
+        .filter(|(place, very)| is_left(place, very))
+        .map(|(place, _)| place.clone())
+        .collect()
 }
 
 fn place(difference: &Difference) -> String {
@@ -422,7 +495,12 @@ fn example(kind: DifferenceKind, differing: &Differing<'_>, left: &BTreeSet<Stri
         parameters.push(format!("and {more} more"));
     }
     let of_kind = differing.fresh.iter().filter(|one| one.kind == kind);
-    let (first, rest): (Vec<_>, Vec<_>) = of_kind.partition(|one| left.contains(&place(one)));
+    let noisy = |one: &Difference| {
+        let mut noise = differing.noise.iter();
+        noise.any(|noise| (noise.kind, &noise.place) == (kind, &one.place))
+    };
+    let is_left = |one: &&Difference| left.contains(&place(one)) && !noisy(one);
+    let (first, rest): (Vec<_>, Vec<_>) = of_kind.partition(is_left);
     let total = first.len() + rest.len();
     let told = first.into_iter().chain(rest);
     Example {
@@ -513,10 +591,25 @@ mod tests {
 
     #[test]
     fn noise_by_rate() {
-        assert!(is_noise(10, 10, 100));
-        assert!(is_noise(14, 10, 100));
-        assert!(!is_noise(16, 10, 100));
-        assert!(is_noise(16, 10, 100_000));
-        assert!(is_noise(0, 3, 100));
+        use Judgement::{Noise, Real, Undecided};
+        for (all, only, compared, found) in [
+            ([1, 0], [1, 0], 100, Real),
+            ([10, 10], [10, 10], 100, Noise),
+            ([14, 10], [14, 10], 100, Noise),
+            ([16, 10], [16, 10], 100, Undecided),
+            ([16, 1], [16, 1], 100, Real),
+            ([16, 1], [16, 1], 100_000, Noise),
+            ([0, 3], [0, 3], 100, Noise),
+            // A coin that is thrown for each answer.
+            ([6, 3], [4, 1], 12, Undecided),
+            ([520, 480], [270, 230], 1_000, Noise),
+            // Beside noise at another element of the same list in each answer.
+            ([12, 12], [12, 0], 12, Real),
+            ([5, 5], [5, 0], 5, Noise),
+            // Where other requests have noise.
+            ([44, 30], [14, 0], 44, Real),
+        ] {
+            assert_eq!(judge(all, only, compared), found, "{all:?} {only:?}");
+        }
     }
 }

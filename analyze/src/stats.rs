@@ -42,6 +42,24 @@ pub(crate) fn mean_above(bar: f64, bar_variance: f64, mean: f64, variance: f64) 
     }
 }
 
+/// The chance that of all so many or more fall to `one`, if each were as likely to fall to the `other` (sign
+/// test).
+pub(crate) fn sign(one: u64, other: u64) -> f64 {
+    if one <= other {
+        // Not more than expected: no evidence, and summing so many terms would take long.
+        return 1.0;
+    }
+    let (n, mut k) = ((one + other) as f64, one as f64);
+    let mut term = (ln_choose(n, k) - n * std::f64::consts::LN_2).exp();
+    let mut sum = 0.0;
+    while k <= n && term > sum * 1e-12 {
+        sum += term;
+        term *= (n - k) / (k + 1.0);
+        k += 1.0;
+    }
+    sum.min(1.0)
+}
+
 /// Which of the chances stay below `alpha` when all of them are asked at once (Holm, 1979).
 pub(crate) fn holm(chances: &[f64], alpha: f64) -> Vec<bool> {
     let mut order: Vec<(usize, f64)> = chances.iter().copied().enumerate().collect();
@@ -160,5 +178,16 @@ mod tests {
             [false, true, false, true]
         );
         assert!(holm(&[], 0.05).is_empty());
+    }
+
+    #[test]
+    fn sides_of_a_coin() {
+        assert!((sign(10, 0) - 1.0 / 1024.0).abs() < 1e-12);
+        assert!((sign(3, 1) - 5.0 / 16.0).abs() < 1e-12);
+        assert_eq!(sign(5, 5), 1.0);
+        assert_eq!(sign(0, 3), 1.0);
+        // By the normal distribution with a correction for continuity.
+        assert!((sign(5_100, 4_900) - 0.023_295).abs() < 1e-5);
+        assert!(sign(1_000_000, 0) == 0.0);
     }
 }

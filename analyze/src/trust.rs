@@ -4,7 +4,7 @@ use recording::{Account, Captured, NEW_ERRORS, remedy};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, Side};
-use crate::report::text::{plural, thousands};
+use crate::report::text::{line, plural, thousands};
 
 /// Below this share of requests, a comparison does not stand for the recording.
 const COVERAGE: f64 = 0.99;
@@ -72,6 +72,7 @@ pub(crate) fn issues(comparison: &Comparison) -> Vec<Issue> {
         }
     }
     coverage(comparison, &mut issues);
+    undecided(comparison, &mut issues);
     capture(comparison, &mut issues);
     lateness(comparison, &mut issues);
     if !comparison.old.about.is_run {
@@ -168,6 +169,27 @@ fn whole(name: &str, side: &Side, issues: &mut Issues) {
             issues.add(Weight::Caution, Concerns::Everything, reason, remedy);
         }
     }
+}
+
+/// What differs at places that are noisy too, more often than noise does, but too seldom to be sure.
+fn undecided(comparison: &Comparison, issues: &mut Issues) {
+    let groups = comparison.noise.iter().filter(|it| it.undecided > 0);
+    let Some(most) = groups.clone().max_by_key(|it| it.undecided) else {
+        return;
+    };
+    let requests = plural(groups.clone().map(|it| it.undecided).sum(), "request");
+    let statements = plural(groups.count() as u64, "statement");
+    issues.add(
+        Weight::NoPass,
+        Concerns::Everything,
+        format!(
+            "{requests} of {statements} differ where the noise run does too, more often than that but not often \
+             enough to tell: {}, {}",
+            most.kind,
+            line(&most.named.statement, 60)
+        ),
+        "look at them in the report, or record longer, so that there are more of them",
+    );
 }
 
 /// Did the run get errors that the recorded server did not give?

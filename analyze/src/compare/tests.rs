@@ -118,8 +118,38 @@ fn noise_at_other_requests_counts_by_rate() {
         "{:?}",
         as_much.verdict
     );
+    // Twice as often: 20 to 10 of each statement, which chance brings about once in 20 times.
     let more = compare(&old, &differ(40, 100), Some(&noise), ANSWERS);
-    assert_eq!(more.verdict.outcome, Outcome::Fail);
+    assert_eq!(more.verdict.outcome, Outcome::Inconclusive);
+    assert!(more.groups.is_empty());
+    let told = "60 requests of 3 statements differ where the noise run does too";
+    assert!(more.trust[0].reason.starts_with(told), "{:?}", more.trust);
+    let much_more = compare(&old, &differ(40, 100), Some(&differ(2, 8)), ANSWERS);
+    assert_eq!(much_more.verdict.outcome, Outcome::Fail);
+}
+
+/// Each answer has noise in its first row, and another difference in the second.
+#[test]
+fn noise_in_one_row_does_not_hide_what_always_differs_in_another() {
+    let answers = |requests: u32, first: &str, second: &str| -> Vec<Exchange> {
+        let rows = day(requests).into_iter();
+        rows.map(|row| match row.kind {
+            Kind::Request => row.answered(&format!("1\t{first}\n2\t{second}")),
+            _ => row,
+        })
+        .collect()
+    };
+    for (requests, outcome) in [(4, Outcome::Pass), (40, Outcome::Fail)] {
+        let old = answers(requests, "1", "10");
+        let noise = answers(requests, "2", "10");
+        let new = answers(requests, "3", "11");
+        let compared = compare(&old, &new, Some(&noise), ANSWERS);
+        assert_eq!(compared.verdict.outcome, outcome, "{requests}");
+        for group in &compared.groups {
+            let first = &group.examples[0].differences[0];
+            assert_eq!(first.place, "row 2, column total");
+        }
+    }
 }
 
 #[test]

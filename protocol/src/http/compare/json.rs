@@ -52,8 +52,8 @@ fn compare_json(
             let keys: BTreeSet<&(String, usize)> = old.0.keys().chain(new.0.keys()).collect();
             for key in keys {
                 let part = match key {
-                    (name, 0) => format!(".{name}"),
-                    (name, again) => format!(".{name} ({})", again + 1),
+                    (name, 0) => member(name),
+                    (name, again) => format!("{} ({})", member(name), again + 1),
                 };
                 compare_parts(old.0.get(key), new.0.get(key), part)?;
             }
@@ -69,6 +69,14 @@ fn compare_json(
         _ => tell(differences, path, || [old.to_owned(), new.to_owned()]),
     }
     Some(())
+}
+
+/// In quotes where it could be taken for several: `.total`, `["total.sum"]`.
+fn member(name: &str) -> String {
+    match name.contains(['.', '[', ']']) {
+        true => format!("[{name:?}]"),
+        false => format!(".{name}"),
+    }
 }
 
 fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {

@@ -239,6 +239,13 @@ fn json_is_compared_by_its_parts() {
         between(&old, &json("oops")),
         [r#"values, line 1: {"a":1,"b":{"c":[1,2,3]},"d":null} / oops"#]
     );
+    assert_eq!(
+        between(
+            &json(r#"{"a.b":1,"a":{"b":1}}"#),
+            &json(r#"{"a.b":2,"a":{"b":3}}"#)
+        ),
+        [r"values, $.a.b: 1 / 3", r#"values, $["a.b"]: 1 / 2"#]
+    );
 }
 
 #[test]
