@@ -27,8 +27,9 @@ const CELL: usize = 240;
 /// Bytes of a value that differs: of all the letters that protocols tell of it, for the last may be what differs.
 const VALUE: usize = 1 << 10;
 
-/// Below that chance, what differs at a place that is noisy too is no noise.
+/// Below that chance, what differs at a place that is noisy too is no noise; below the other, it may be none.
 const ALPHA: f64 = 0.001;
+const DOUBT: f64 = 0.05;
 
 /// Differences of one kind in one statement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -413,13 +414,16 @@ enum Judgement {
 ///
 /// Where there is noise, what differs counts when it differs alone so often that chance does not explain it.
 fn judge(all: [u64; 2], only: [u64; 2], compared: u64) -> Judgement {
-    match (all, only) {
-        ([_, 0], _) => Judgement::Real,
-        (_, [raw, noise]) if is_more([raw, noise], compared) && stats::sign(raw, noise) < ALPHA => {
-            Judgement::Real
-        }
-        _ if is_more(all, compared) => Judgement::Undecided,
-        _ => Judgement::Noise,
+    let chance = match is_more(only, compared) {
+        true => stats::sign(only[0], only[1]),
+        false => 1.0,
+    };
+    if all[1] == 0 || chance < ALPHA {
+        Judgement::Real
+    } else if chance < DOUBT || is_more(all, compared) {
+        Judgement::Undecided
+    } else {
+        Judgement::Noise
     }
 }
 
@@ -605,7 +609,8 @@ mod tests {
             ([520, 480], [270, 230], 1_000, Noise),
             // Beside noise at another element of the same list in each answer.
             ([12, 12], [12, 0], 12, Real),
-            ([5, 5], [5, 0], 5, Noise),
+            ([5, 5], [5, 0], 5, Undecided),
+            ([4, 4], [4, 0], 4, Noise),
             // Where other requests have noise.
             ([44, 30], [14, 0], 44, Real),
         ] {

@@ -139,7 +139,11 @@ fn noise_in_one_row_does_not_hide_what_always_differs_in_another() {
         })
         .collect()
     };
-    for (requests, outcome) in [(4, Outcome::Pass), (40, Outcome::Fail)] {
+    for (requests, outcome) in [
+        (4, Outcome::Pass),
+        (10, Outcome::Inconclusive),
+        (40, Outcome::Fail),
+    ] {
         let old = answers(requests, "1", "10");
         let noise = answers(requests, "2", "10");
         let new = answers(requests, "3", "11");
