@@ -297,15 +297,27 @@ impl Cells<'_> {
             let row = set.rows.get(row);
             row.map_or_else(Vec::new, |row| set.show(*row))
         };
-        let (expected, observed) = (show(old, old_row), show(new, new_row));
+        let (mut expected, mut observed) = (show(old, old_row), show(new, new_row));
         for column in 0..expected.len().max(observed.len()) {
-            let (Some(expected), Some(observed)) = (expected.get(column), observed.get(column))
+            let (Some(expected), Some(observed)) =
+                (expected.get_mut(column), observed.get_mut(column))
             else {
                 // The columns differ, which is told already.
                 return;
             };
             if expected == observed {
-                continue;
+                // In another type the same value has other bytes.
+                if old.type_of(column) != new.type_of(column) {
+                    continue;
+                }
+                let spell = |set: &ResultSet<'_>, row: usize| {
+                    let row = set.rows.get(row);
+                    row.map_or_else(String::new, |row| set.spell(*row, column))
+                };
+                (*expected, *observed) = (spell(old, old_row), spell(new, new_row));
+                if expected == observed {
+                    continue;
+                }
             }
             // Each column that differs must show, for some may be noise.
             let first = self.columns.insert((index, column));

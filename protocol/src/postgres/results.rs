@@ -1,6 +1,7 @@
 //! A recorded response, taken apart again.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use recording::Response;
 
@@ -139,6 +140,30 @@ impl<'a> ResultSet<'a> {
         match self.columns.get(index) {
             Some(column) => Cow::Borrowed(&column.name),
             None => Cow::Owned((index + 1).to_string()),
+        }
+    }
+
+    /// With the format.
+    pub(super) fn type_of(&self, index: usize) -> Option<(u32, u16)> {
+        let column = self.columns.get(index)?;
+        Some((column.type_oid, column.format))
+    }
+
+    /// A value as it is told from one that reads the same: `NULL`, in quotes what is text, `'NULL'`, or the
+    /// bytes.
+    pub(super) fn spell(&self, row: Row<'_>, column: usize) -> String {
+        let value = match row {
+            Row::Values(values) => values.iter().nth(column).flatten(),
+            Row::Copied(bytes) => Some(bytes),
+        };
+        let format = self.columns.get(column).map_or(0, |column| column.format);
+        match value {
+            None => "NULL".to_owned(),
+            Some(bytes) if format == 0 => format!("'{}'", bytes.escape_ascii()),
+            Some(bytes) => bytes.iter().fold("\\x".to_owned(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            }),
         }
     }
 

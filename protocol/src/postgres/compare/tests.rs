@@ -470,3 +470,52 @@ fn rows_survive_any_bytes() {
         )
         .unwrap();
 }
+
+#[test]
+fn values_that_read_the_same_differ_all_the_same() {
+    let one = |oid: u32, format: u16, value: Option<&[u8]>| {
+        let columns = server().columns(&[("v", oid, format)]);
+        columns.raw_row(&[value]).complete("SELECT 1")
+    };
+    let text = |value| one(25, 0, value);
+    for (old, new, told) in [
+        (text(None), text(Some(b"NULL")), "NULL -> 'NULL'"),
+        (
+            text(Some(b"caf\xe9")),
+            text(Some(b"caf\xe8")),
+            r"'caf\xe9' -> 'caf\xe8'",
+        ),
+    ] {
+        let told = format!("values [row 1, column v] {told}");
+        assert_eq!(differences("select v from t", old, new), [told]);
+    }
+    // A text array of one element, and of two: `{a,b}`.
+    let array = |elements: &[&str]| {
+        let mut bytes = [1i32, 0, 25, elements.len() as i32, 1]
+            .map(i32::to_be_bytes)
+            .concat();
+        for element in elements {
+            bytes.extend((element.len() as i32).to_be_bytes());
+            bytes.extend(element.as_bytes());
+        }
+        bytes
+    };
+    let (one_element, two) = (array(&["a,b"]), array(&["a", "b"]));
+    let arrays = [&one_element, &two].map(|bytes| one(1009, 1, Some(bytes)));
+    let [old, new] = arrays;
+    assert_eq!(differences("select v from t", old, new).len(), 1);
+    // The same number in another type.
+    let number = |oid, bytes: &[u8]| {
+        let columns = server().columns(&[("n", oid, 1), ("v", 25, 0)]);
+        columns
+            .raw_row(&[Some(bytes), Some(&[b'a' + bytes.len() as u8])])
+            .complete("SELECT 1")
+    };
+    let (int4, int8) = (
+        number(23, &[0, 0, 0, 7]),
+        number(20, &[0, 0, 0, 0, 0, 0, 0, 7]),
+    );
+    let found = differences("select n, v from t", int4, int8);
+    assert_eq!(found.last().unwrap(), "values [row 1, column v] e -> i");
+    assert_eq!(found.len(), 2, "{found:?}");
+}

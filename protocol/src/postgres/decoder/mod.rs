@@ -133,6 +133,15 @@ impl Decoder {
             self.blind = false;
             self.guessed = true;
         }
+        self.client_messages(input, at, out)
+    }
+
+    fn client_messages(
+        &mut self,
+        input: &[u8],
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) -> Result<(), Fault> {
         let mut began = self.client.began(at);
         let mut rows = self.order.rows(out);
         let session = &mut self.session;
@@ -188,6 +197,15 @@ impl Decoder {
             self.session.server_place = Place::Known;
             self.guessed = true;
         }
+        self.server_messages(input, at, out)
+    }
+
+    fn server_messages(
+        &mut self,
+        input: &[u8],
+        at: Timestamp,
+        out: &mut Vec<Exchange>,
+    ) -> Result<(), Fault> {
         let mut began = self.server.began(at);
         let mut rows = self.order.rows(out);
         let (login, session) = (&mut self.login, &mut self.session);
@@ -301,6 +319,14 @@ impl border::Decoder for Decoder {
         };
         let partial = stream.framer.partial();
         if stream.framer.gap(len) {
+            // Where the message ends with what was lost, it is over: its answer may come next.
+            let result = match from {
+                Side::Client => self.client_messages(&[], at, out),
+                Side::Server => self.server_messages(&[], at, out),
+            };
+            if let Err(fault) = result {
+                self.fault(from, &fault, at, out);
+            }
             return;
         }
         match from {

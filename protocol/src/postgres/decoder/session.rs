@@ -365,7 +365,14 @@ impl Session {
         let Some(mut unit) = self.waiting.pop_front() else {
             return;
         };
-        unit.undo(&mut self.statements);
+        for (name, before) in unit.undone() {
+            // What another request has made of the name since then stands.
+            let mut later = self.waiting.iter_mut().flat_map(|unit| &mut unit.steps);
+            match later.find_map(|step| step.replaced(&name)) {
+                Some(replaced) => *replaced = before,
+                None => self.statements.restore(&name, before),
+            }
+        }
         if transaction == Transaction::Idle && self.waiting.is_empty() {
             self.statements.end_transaction();
         }
@@ -389,6 +396,11 @@ impl Session {
         let begun = partial.filter(|tag| !matches!(tag, b'p' | b'X' | b'd' | b'c' | b'f'));
         if let (false, Some(tag)) = (open, begun) {
             self.begin(tag, at, rows);
+        }
+        // A simple query is closed, whatever is copied for it.
+        let copying = self.waiting.iter_mut().find(|unit| unit.copy == Copy::In);
+        if let Some(unit) = copying {
+            unit.notes.add(Notes::REQUEST_GAP);
         }
         if let Some(unit) = self.waiting.back_mut()
             && !unit.closed

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use recording::{Exchange, Kind, Notes, Request, Statement, Status, Timestamp};
 
-use super::statements::{Portal, Prepared, Statements};
+use super::statements::{Portal, Prepared};
 use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
 use crate::postgres::response::Assembler;
@@ -94,6 +94,16 @@ pub(super) enum Step {
     DescribeStatement(Option<Arc<Prepared>>),
     DescribePortal,
     Execute(Option<Portal>),
+}
+
+impl Step {
+    /// What `name` stood for, where the step is about it.
+    pub(super) fn replaced(&mut self, name: &[u8]) -> Option<&mut Option<Arc<Prepared>>> {
+        match self {
+            Step::Name { name: own, before } if **own == *name => Some(before),
+            _ => None,
+        }
+    }
 }
 
 impl Unit {
@@ -275,13 +285,16 @@ impl Unit {
         }
     }
 
-    /// Takes back what the server did not do.
-    pub(super) fn undo(&mut self, statements: &mut Statements) {
-        for step in self.steps.drain(self.done.min(self.steps.len())..).rev() {
-            if let Step::Name { name, before } = step {
-                statements.restore(&name, before);
-            }
-        }
+    /// The names of which the server did not do what it was told, the last first, with what they stood for
+    /// before.
+    pub(super) fn undone(
+        &mut self,
+    ) -> impl Iterator<Item = (Box<[u8]>, Option<Arc<Prepared>>)> + '_ {
+        let undone = self.steps.drain(self.done.min(self.steps.len())..).rev();
+        undone.filter_map(|step| match step {
+            Step::Name { name, before } => Some((name, before)),
+            _ => None,
+        })
     }
 
     /// The row. An unanswered one says why. What is left is good for [`Unit::renew`] alone.

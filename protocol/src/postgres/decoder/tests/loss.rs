@@ -562,3 +562,93 @@ proptest! {
         }
     }
 }
+
+/// What a row is, beside the parameters of its own statement.
+fn became(steps: &[Step]) -> Vec<(String, Option<u64>, bool)> {
+    let (rows, _) = rows_of(false, &[login(), steps.to_vec()].concat());
+    let requests = rows.iter().filter(|row| row.kind == Kind::Request);
+    requests
+        .map(|row| {
+            let text = row.request.statement.as_ref().map(|it| it.text.to_string());
+            let affected = row.response.as_ref().map(|response| response.affected);
+            let gap = row.notes.contains(Notes::REQUEST_GAP);
+            (text.unwrap_or_default(), affected, gap)
+        })
+        .collect()
+}
+
+#[test]
+fn a_request_that_ends_with_a_gap_is_answered_next() {
+    let lost = query("select 'long enough to be cut'");
+    let C(bytes) = &lost else { unreachable!() };
+    let tail = bytes.len() - bytes.len() / 2;
+    let answered = |rows: u64| {
+        let complete = server::complete(&format!("UPDATE {rows}"));
+        S([complete, server::ready(b'I')].concat())
+    };
+    let steps = [
+        half(&lost, true),
+        ClientGap(tail as u64),
+        answered(1),
+        query("update b set c = d"),
+        answered(2),
+        query("update e set f = g"),
+        answered(3),
+    ];
+    assert_eq!(
+        became(&steps),
+        [
+            (String::new(), Some(1), true),
+            ("update b set c = d".to_owned(), Some(2), false),
+            ("update e set f = g".to_owned(), Some(3), false),
+        ]
+    );
+}
+
+#[test]
+fn lost_data_of_a_copy_is_told() {
+    for all in [false, true] {
+        let mut steps = vec![query("copy t from stdin"), S(server::copy(b'G'))];
+        if !all {
+            steps.push(C(client::copy_data(b"1\n")));
+        }
+        steps.push(ClientGap(7));
+        steps.push(C(client::copy_done()));
+        steps.push(S([server::complete("COPY 2"), server::ready(b'I')].concat()));
+        let copied = ("copy t from stdin".to_owned(), Some(2), true);
+        assert_eq!(became(&steps), [copied], "all: {all}");
+    }
+}
+
+#[test]
+fn what_an_error_undoes_leaves_what_was_prepared_after_it() {
+    let prepare = |text: &str| client::parse("", text, &[]);
+    let run = || {
+        [
+            client::bind("", "", &[], &[], &[]),
+            client::execute("", 0),
+            client::sync(),
+        ]
+        .concat()
+    };
+    let failed = [server::error("ERROR", "42601", "no"), server::ready(b'I')].concat();
+    let prepared = [server::plain(b'1'), server::ready(b'I')].concat();
+    let done = [
+        server::plain(b'2'),
+        server::complete("SELECT 0"),
+        server::ready(b'I'),
+    ]
+    .concat();
+    let steps = [
+        C([prepare("select a as old"), run()].concat()),
+        S([server::plain(b'1'), done.clone()].concat()),
+        C([prepare("selec bad"), run()].concat()),
+        C([prepare("select b as new"), client::sync()].concat()),
+        S(failed),
+        S(prepared),
+        C(run()),
+        S(done),
+    ];
+    let last = became(&steps).pop().map(|(text, ..)| text);
+    assert_eq!(last.as_deref(), Some("select b as new"));
+}
