@@ -328,6 +328,13 @@ pub trait Driver: fmt::Debug + Send {
     /// [`DriverError::Unsupported`] nothing was sent, and the session goes on without the request.
     fn send(&mut self, request: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError>;
 
+    /// The same for a request that ended a transaction which had failed when recorded, where the target's has
+    /// not: what was done in it is taken back. Where there are no transactions, there is nothing to take
+    /// back.
+    fn roll_back(&mut self, request: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
+        self.send(request, out)
+    }
+
     /// Bytes that came at `at`. Anything that must be sent in answer is appended to `out`.
     fn receive(
         &mut self,

@@ -27,6 +27,7 @@ use crate::worker::{Job, NO_DEADLINE, Outcome, Watch, Worker};
 const MAX_UNSENT: usize = 256 << 10;
 /// For the run's notes.
 const INSISTED: &str = "bodies sent without waiting for 100 Continue any longer";
+const ROLLED_BACK: &str = "transactions rolled back, for what had failed in them was not sent";
 /// How long the target may take to ask for what is held back for it, say a body after `Expect:
 /// 100-continue`: a client need not wait for ever (RFC 9110, section 10.1.1).
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
@@ -65,6 +66,9 @@ pub(crate) struct Session<'a> {
     connected_at: Timestamp,
     /// The transaction failed here and not when recorded: pass over the rest of it.
     skipping: bool,
+    /// The transaction failed when recorded, by a request that can't be sent: it must not be committed here.
+    /// What was answered in it after that is passed over.
+    failed: bool,
     /// When the target first failed it, of what it was not answered since.
     failing_since: Option<Timestamp>,
     events: Vec<DriverEvent>,
@@ -129,6 +133,7 @@ impl<'a> Session<'a> {
             ready_at: opened_at,
             connected_at: opened_at,
             skipping: false,
+            failed: false,
             failing_since: None,
             events: Vec::new(),
         }
@@ -245,6 +250,9 @@ impl<'a> Session<'a> {
             Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
                 Fate::Skip(reason::TRANSACTION_FAILED)
             }
+            Kind::Request if self.failed && transaction(row) == Transaction::Failed => {
+                Fate::Skip(reason::TRANSACTION_FAILED)
+            }
             Kind::Prepare if self.skipping => Fate::Skip(reason::TRANSACTION_FAILED),
             Kind::Request | Kind::Prepare if self.must_learn(job, cx) => return None,
             Kind::Request | Kind::Prepare => Fate::Send,
@@ -307,7 +315,16 @@ impl<'a> Session<'a> {
             end: 0,
         });
         let job = &mut flight.job;
-        if let Err(error) = self.driver.send(&job.row, &mut self.out) {
+        let after = transaction(&job.row);
+        let sent = match std::mem::take(&mut self.failed) && after == Transaction::Idle {
+            true => {
+                self.worker.add_count(ROLLED_BACK, 1);
+                self.driver.roll_back(&job.row, &mut self.out)
+            }
+            false => self.driver.send(&job.row, &mut self.out),
+        };
+        if let Err(error) = sent {
+            self.failed = after == Transaction::Failed;
             self.out.truncate(length);
             let reason = match error {
                 DriverError::Unsupported(reason) => reason,

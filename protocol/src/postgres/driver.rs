@@ -183,6 +183,15 @@ impl Driver for PostgresDriver {
         Ok(())
     }
 
+    fn roll_back(&mut self, _: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
+        if self.session.state != State::Ready {
+            return Err(DriverError::Unsupported("session not open"));
+        }
+        let mut query = Vec::new();
+        query.message(b'Q', |body| body.string(b"ROLLBACK"));
+        self.session.outbox.push(&query, out)
+    }
+
     fn receive(
         &mut self,
         bytes: &[u8],

@@ -152,6 +152,11 @@ impl Driver for LineDriver {
         Ok(())
     }
 
+    fn roll_back(&mut self, _: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
+        out.extend(b"commit nothing\n");
+        Ok(())
+    }
+
     fn holds(&self) -> bool {
         !self.held.is_empty()
     }

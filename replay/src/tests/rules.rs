@@ -261,6 +261,47 @@ fn a_transaction_that_failed_when_recorded_is_said_whole() {
 }
 
 #[test]
+fn a_transaction_that_failed_by_what_is_not_sent_is_rolled_back() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.request(1, "begin", Transaction::Open);
+    tape.request(1, "one", Transaction::Open);
+    tape.request(1, "unspeakable", Transaction::Failed);
+    tape.request(1, "two", Transaction::Failed);
+    tape.request(1, "back to a savepoint", Transaction::Open);
+    tape.request(1, "unspeakable", Transaction::Failed);
+    tape.say(1, "commit");
+    tape.say(1, "after");
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    let said = [
+        "hello user1",
+        "begin",
+        "one",
+        "back to a savepoint",
+        "commit nothing",
+        "after",
+        "bye",
+    ];
+    assert_eq!(server.lines(), said);
+    let refused = "skipped: an unspeakable request";
+    let expected = [
+        "ok",
+        "ok",
+        "ok",
+        refused,
+        "skipped: transaction failed",
+        "ok",
+        refused,
+        "ok",
+        "ok",
+        "ok: fin",
+    ];
+    assert_eq!(played.story(), expected);
+}
+
+#[test]
 fn what_cannot_be_said_is_named() {
     let server = Server::start();
     let mut tape = Tape::default();

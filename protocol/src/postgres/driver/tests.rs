@@ -83,6 +83,15 @@ fn ready() -> PostgresDriver {
     driver
 }
 
+#[test]
+fn a_transaction_is_rolled_back_in_the_place_of_a_commit() {
+    let mut driver = ready();
+    let mut out = Vec::new();
+    let commit = exchange(Kind::Request, &query("commit"));
+    driver.roll_back(&commit, &mut out).unwrap();
+    assert_eq!(out, query("ROLLBACK"));
+}
+
 /// What the driver answered to a password challenge.
 fn challenged(password: Option<&str>, challenge: &[u8]) -> Result<Vec<u8>, DriverError> {
     let mut driver = with_password(password);
