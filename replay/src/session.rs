@@ -220,7 +220,11 @@ impl<'a> Session<'a> {
                     let job = self.queue.take()?;
                     self.cancel(job);
                 }
-                Fate::Skip(reason) => self.worker.skip(self.queue.take()?, reason),
+                Fate::Skip(reason) => {
+                    let job = self.queue.take()?;
+                    self.failed |= transaction(&job.row) == Transaction::Failed;
+                    self.worker.skip(job, reason);
+                }
             }
         }
         None
