@@ -12,6 +12,7 @@ mod gate;
 mod inspect;
 mod join;
 mod learnt;
+mod noise;
 pub mod report;
 mod samples;
 mod stats;
