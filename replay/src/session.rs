@@ -320,7 +320,9 @@ impl<'a> Session<'a> {
         });
         let job = &mut flight.job;
         let after = transaction(&job.row);
-        let sent = match std::mem::take(&mut self.failed) && after == Transaction::Idle {
+        let rolls_back = self.failed && after == Transaction::Idle;
+        self.failed &= after == Transaction::Unknown;
+        let sent = match rolls_back {
             true => {
                 self.worker.add_count(ROLLED_BACK, 1);
                 self.driver.roll_back(&job.row, &mut self.out)
@@ -328,7 +330,7 @@ impl<'a> Session<'a> {
             false => self.driver.send(&job.row, &mut self.out),
         };
         if let Err(error) = sent {
-            self.failed = after == Transaction::Failed;
+            self.failed |= after == Transaction::Failed;
             self.out.truncate(length);
             let reason = match error {
                 DriverError::Unsupported(reason) => reason,
