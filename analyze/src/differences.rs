@@ -112,16 +112,20 @@ struct Gathered {
     sets: HashMap<BTreeSet<String>, Set>,
     examples: usize,
     /// Requests by place: between OLD and NEW, and between OLD and the noise run.
-    raw: HashMap<String, u64>,
-    noise: HashMap<String, u64>,
-    /// Of these, the requests that do not differ there in the other pair, though perhaps elsewhere in the
-    /// same list.
-    only_raw: HashMap<String, u64>,
-    only_noise: HashMap<String, u64>,
+    raw: HashMap<String, Times>,
+    noise: HashMap<String, Times>,
     /// Requests with all of their places in the noise run's differences of the same request.
     same_request: u64,
     noisy_requests: u64,
     noise_example: Option<Cell>,
+}
+
+/// How many requests differ at a place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    all: u64,
+    /// Those that do not differ there in the other pair, though perhaps elsewhere in the same list.
+    only: u64,
 }
 
 #[derive(Debug, Default)]
@@ -164,11 +168,9 @@ impl Differences {
             let others = fresh.get(&kind).unwrap_or(&none);
             if let Some(group) = self.group(kind, differing) {
                 group.noisy_requests += 1;
+                let left = left(places, others);
                 for place in places.keys() {
-                    tally(&mut group.noise, place);
-                }
-                for place in left(places, others) {
-                    tally(&mut group.only_noise, &place);
+                    tally(&mut group.noise, place, left.contains(place));
                 }
                 if group.noise_example.is_none() {
                     let first = differing.noise.iter().find(|one| one.kind == kind);
@@ -269,10 +271,7 @@ impl Gathered {
         differing: &Differing<'_>,
     ) {
         for place in places.keys() {
-            tally(&mut self.raw, place);
-        }
-        for place in &left {
-            tally(&mut self.only_raw, place);
+            tally(&mut self.raw, place, left.contains(place));
         }
         if left.is_empty() {
             self.same_request += 1;
@@ -299,15 +298,12 @@ impl Gathered {
         for (places, set) in other.sets {
             self.set(places).absorb(set);
         }
-        for (mine, theirs) in [
-            (&mut self.raw, other.raw),
-            (&mut self.noise, other.noise),
-            (&mut self.only_raw, other.only_raw),
-            (&mut self.only_noise, other.only_noise),
-        ] {
+        for (mine, theirs) in [(&mut self.raw, other.raw), (&mut self.noise, other.noise)] {
             for (place, times) in theirs {
                 if mine.len() < PLACES || mine.contains_key(&place) {
-                    *mine.entry(place).or_default() += times;
+                    let mine = mine.entry(place).or_default();
+                    mine.all += times.all;
+                    mine.only += times.only;
                 }
             }
         }
@@ -351,17 +347,14 @@ impl Gathered {
             places: BTreeMap::new(),
             example: self.noise_example,
         };
-        for (place, &times) in &self.noise {
-            count(&mut noise.places, place, times);
+        for (place, times) in &self.noise {
+            count(&mut noise.places, place, times.all);
         }
         let judge = |place: &str| {
-            let times = |counts: &HashMap<String, u64>| counts.get(place).copied().unwrap_or(0);
-            let all = [times(&self.raw), times(&self.noise)];
-            judge(
-                all,
-                [times(&self.only_raw), times(&self.only_noise)],
-                compared,
-            )
+            let both = [&self.raw, &self.noise];
+            let both = both.map(|counts| counts.get(place).copied().unwrap_or_default());
+            let (all, only) = (both.map(|times| times.all), both.map(|times| times.only));
+            judge(all, only, compared)
         };
         for (places, set) in self.sets {
             let mut undecided = false;
@@ -397,11 +390,13 @@ impl Gathered {
     }
 }
 
-fn tally(counts: &mut HashMap<String, u64>, place: &str) {
-    if let Some(count) = counts.get_mut(place) {
-        *count += 1;
-    } else if counts.len() < PLACES {
-        counts.insert(place.to_owned(), 1);
+fn tally(counts: &mut HashMap<String, Times>, place: &str, only: bool) {
+    if counts.len() < PLACES && !counts.contains_key(place) {
+        counts.insert(place.to_owned(), Times::default());
+    }
+    if let Some(times) = counts.get_mut(place) {
+        times.all += 1;
+        times.only += u64::from(only);
     }
 }
 
