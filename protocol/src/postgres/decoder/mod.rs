@@ -256,9 +256,9 @@ impl Decoder {
     fn lose_place(&mut self, from: Side, at: Timestamp, out: &mut Vec<Exchange>) {
         match from {
             Side::Client => {
-                let partial = self.client.framer.partial();
+                let (partial, began) = (self.client.framer.partial(), self.client.began(at));
                 self.client.framer.gap(0);
-                self.client_gap(partial, at, out);
+                self.client_gap(partial, began, out);
             }
             Side::Server => {
                 self.server.framer.gap(0);
@@ -267,10 +267,10 @@ impl Decoder {
         }
     }
 
-    fn client_gap(&mut self, partial: Option<u8>, at: Timestamp, out: &mut Vec<Exchange>) {
+    fn client_gap(&mut self, partial: Option<u8>, began: Timestamp, out: &mut Vec<Exchange>) {
         let mut rows = self.order.rows(out);
         self.client.place = Place::Unknown;
-        self.session.client_gap(partial, at, &mut rows);
+        self.session.client_gap(partial, began, &mut rows);
         self.login.client_spoke(&self.session, &mut rows);
     }
 
@@ -317,7 +317,7 @@ impl border::Decoder for Decoder {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         };
-        let partial = stream.framer.partial();
+        let (partial, began) = (stream.framer.partial(), stream.began(at));
         if stream.framer.gap(len) {
             // Where the message ends with what was lost, it is over: its answer may come next.
             let result = match from {
@@ -330,7 +330,7 @@ impl border::Decoder for Decoder {
             return;
         }
         match from {
-            Side::Client => self.client_gap(partial, at, out),
+            Side::Client => self.client_gap(partial, began, out),
             Side::Server => self.server_gap(out),
         }
     }

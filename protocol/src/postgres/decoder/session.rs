@@ -391,11 +391,16 @@ impl Session {
 
     /// Bytes of the client's were lost, and it is not known which messages. `partial` is the
     /// message that was begun.
-    pub(super) fn client_gap(&mut self, partial: Option<u8>, at: Timestamp, rows: &mut Rows<'_>) {
+    pub(super) fn client_gap(
+        &mut self,
+        partial: Option<u8>,
+        began: Timestamp,
+        rows: &mut Rows<'_>,
+    ) {
         let open = self.waiting.back().is_some_and(|unit| !unit.closed);
         let begun = partial.filter(|tag| !matches!(tag, b'p' | b'X' | b'd' | b'c' | b'f'));
         if let (false, Some(tag)) = (open, begun) {
-            self.begin(tag, at, rows);
+            self.begin(tag, began, rows);
         }
         // A simple query is closed, whatever is copied for it.
         let copying = self.waiting.iter_mut().find(|unit| unit.copy == Copy::In);

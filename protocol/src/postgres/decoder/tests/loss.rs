@@ -36,6 +36,19 @@ fn a_lost_request_takes_no_other_with_it() {
 }
 
 #[test]
+fn a_request_that_is_lost_to_its_end_began_with_its_first_byte() {
+    let lossy = [
+        half(&query("select 'a'"), true),
+        ClientGap(40),
+        answer(),
+        query("select b"),
+        answer(),
+    ];
+    let (rows, _) = rows_of(false, &[login(), lossy.to_vec()].concat());
+    assert_eq!((rows[1].started_at.0, rows[2].started_at.0), (30, 60));
+}
+
+#[test]
 fn a_loss_that_is_told_late_takes_no_other_with_it() {
     assert_snapshot!(lossy(&[
         query("select 'a'"),
