@@ -255,7 +255,7 @@ impl Decoder for HttpDecoder {
             Side::Server => {
                 self.last = Last::Answer;
                 self.hasty = false;
-                self.server_gap(len, at, out);
+                self.server_gap(len, out);
             }
         }
         self.last_at = at;

@@ -223,7 +223,8 @@ impl Reply {
         self.response.last_byte_at = at;
     }
 
-    pub fn skip(&mut self, len: u64, at: Timestamp) -> Skip {
+    /// Lost bytes tell no time.
+    pub fn skip(&mut self, len: u64) -> Skip {
         self.gap = true;
         let skip = match &mut self.state {
             State::Body(body) => body.skip(len),
@@ -236,7 +237,6 @@ impl Reply {
             Skip::Lost => 0,
         };
         self.response.wire_len += mine;
-        self.response.last_byte_at = at;
         skip
     }
 

@@ -262,9 +262,9 @@ impl HttpDecoder {
         self.opaque = Some(name);
     }
 
-    pub(super) fn server_gap(&mut self, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
+    pub(super) fn server_gap(&mut self, len: u64, out: &mut Vec<Exchange>) {
         let skip = match &mut self.server {
-            Server::Reply(reply) | Server::Stray(reply) => reply.skip(len, at),
+            Server::Reply(reply) | Server::Stray(reply) => reply.skip(len),
             Server::Between | Server::Seeking(_) => Skip::Lost,
         };
         let mut hit = PAIRING_LOST;

@@ -79,6 +79,23 @@ fn a_gap_in_a_body_of_known_length_is_bridged() {
     );
 }
 
+/// The end of a response is missed when the client goes on, which may be long after.
+#[test]
+fn what_was_lost_of_a_response_takes_no_time() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    let (_, rows) = decode(&[
+        client(GET),
+        server(head),
+        Silence(1000),
+        Gap(Server, 100),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(told(&rows), ["GET ok 200 -", "GET ok 200 -"]);
+    let response = rows.get(1).unwrap().response.as_ref().unwrap();
+    assert_eq!(response.last_byte_at, Timestamp(1));
+}
+
 #[test]
 fn a_gap_in_requests_is_marked() {
     let put = "PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc";
