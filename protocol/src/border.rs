@@ -176,10 +176,12 @@ impl Default for Limits {
 /// A decoder that finds that the bytes are not of its protocol gives no row at all and says why in
 /// [`Decoder::rejected`]. Memory: never more than the caps, plus one message head a side.
 pub trait Decoder: fmt::Debug + Send {
-    /// The next bytes of one side. Times never step back between calls.
+    /// The next bytes of one side, and when they were seen. One side's times never step back between
+    /// calls, nor is an answer seen before what it answers; other bytes may have been seen before those
+    /// that the other side gave meanwhile, where they waited behind a loss.
     fn data(&mut self, from: Side, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>);
 
-    /// `len` bytes of one side were lost; 0 where their number is unknown.
+    /// `len` bytes of one side were lost; 0 where their number is unknown. They were missed at `at`.
     fn gap(&mut self, from: Side, len: u64, at: Timestamp, out: &mut Vec<Exchange>);
 
     /// One side said all that it had to say. The other may go on, and [`Decoder::close`] follows.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use recording::Timestamp;
+
 /// Bytes and segments that one direction holds while it waits for what comes before them.
 const MAX_HELD_BYTES: usize = 4 << 20;
 const MAX_HELD_SEGMENTS: usize = 4096;
@@ -20,6 +22,7 @@ pub struct Held {
     pub cut: u32,
     /// How much of the other direction its sender had received.
     pub after: i64,
+    pub seen_at: Timestamp,
 }
 
 impl Held {
@@ -131,7 +134,14 @@ impl Assembler {
     }
 
     /// Holds what is new in a segment of `len` bytes, of which `bytes` were captured.
-    pub fn insert(&mut self, start: i64, bytes: &[u8], len: u32, after: i64) -> Inserted {
+    pub fn insert(
+        &mut self,
+        start: i64,
+        bytes: &[u8],
+        len: u32,
+        after: i64,
+        seen_at: Timestamp,
+    ) -> Inserted {
         let mut inserted = Inserted::default();
         if len <= 1 && start == self.next - 1 {
             inserted.keep_alive = bytes.len() as u64;
@@ -164,6 +174,7 @@ impl Assembler {
                     bytes: new.to_vec(),
                     cut: u32::try_from(cut).unwrap_or(0),
                     after,
+                    seen_at,
                 };
                 self.held.insert(index, piece);
                 index += 1;
@@ -254,6 +265,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp(0);
+
     /// Delivers what is due, as the connection does.
     fn drain(assembler: &mut Assembler, out: &mut Vec<u8>) {
         while let Some(held) = assembler.pop() {
@@ -287,7 +300,7 @@ mod tests {
             for (start, bytes) in &segments {
                 let place = assembler.offset(base.wrapping_add(*start as u32));
                 prop_assert_eq!(place, *start as i64);
-                let inserted = assembler.insert(place, bytes, bytes.len() as u32, 0);
+                let inserted = assembler.insert(place, bytes, bytes.len() as u32, 0, NOW);
                 again += inserted.retransmitted + inserted.overlapped + inserted.keep_alive;
                 seen += bytes.len() as u64;
                 drain(&mut assembler, &mut out);
@@ -340,7 +353,7 @@ mod tests {
     fn sequence_numbers_wrap() {
         let mut assembler = Assembler::new(u32::MAX - 1);
         assert_eq!(assembler.offset(1), 3);
-        assembler.insert(0, b"abcd", 4, 0);
+        assembler.insert(0, b"abcd", 4, 0, NOW);
         let mut out = Vec::new();
         drain(&mut assembler, &mut out);
         assert_eq!(out, b"abcd");
@@ -351,7 +364,7 @@ mod tests {
     #[test]
     fn a_cut_segment_has_an_exact_gap() {
         let mut assembler = Assembler::new(0);
-        assembler.insert(0, b"abc", 10, 0);
+        assembler.insert(0, b"abc", 10, 0, NOW);
         let held = assembler.pop().unwrap();
         assert_eq!(
             (held.bytes.as_slice(), held.cut, held.end()),
@@ -363,22 +376,22 @@ mod tests {
     #[test]
     fn other_data_in_an_overlap_is_told() {
         let mut assembler = Assembler::new(0);
-        assembler.insert(0, b"abcdef", 6, 0);
+        assembler.insert(0, b"abcdef", 6, 0, NOW);
         while assembler.pop().is_some() {}
-        let same = assembler.insert(3, b"defgh", 5, 0);
+        let same = assembler.insert(3, b"defgh", 5, 0, NOW);
         assert_eq!((same.retransmitted, same.overlapped), (3, 0));
-        let other = assembler.insert(2, b"cXXf", 4, 0);
+        let other = assembler.insert(2, b"cXXf", 4, 0, NOW);
         assert_eq!((other.retransmitted, other.overlapped), (0, 4));
-        let held = assembler.insert(6, b"GH", 2, 0);
+        let held = assembler.insert(6, b"GH", 2, 0, NOW);
         assert_eq!((held.retransmitted, held.overlapped), (0, 2));
     }
 
     #[test]
     fn probes_of_a_keep_alive_are_no_data() {
         let mut assembler = Assembler::new(0);
-        assembler.insert(0, b"abc", 3, 0);
+        assembler.insert(0, b"abc", 3, 0, NOW);
         while assembler.pop().is_some() {}
-        let probe = assembler.insert(2, b"\0", 1, 0);
+        let probe = assembler.insert(2, b"\0", 1, 0, NOW);
         assert_eq!(
             probe,
             Inserted {

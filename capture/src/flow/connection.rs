@@ -14,13 +14,17 @@
 //!                                        ▼
 //!                                  Gap(exact length) ──────────────► in order
 //! ```
+//!
+//! Each byte counts as seen when its packet was, however long it waited here. Where packets came out of
+//! order, that is not before the bytes before it, without which nobody could read it; and not after an
+//! answer to it, nor before what it answers. Of what was lost is known only when it was missed.
 
 use std::time::Duration;
 
 use protocol::Side;
 use recording::Timestamp;
 
-use super::assembler::{Assembler, Inserted};
+use super::assembler::{Assembler, Held, Inserted};
 use crate::packet::Segment;
 
 /// How far two captured packets may be out of order in time, when the network or several receive
@@ -80,6 +84,8 @@ struct Direction {
     /// The end was told.
     over: bool,
     hole_since: Option<Timestamp>,
+    /// When what was delivered last counts as seen.
+    last_at: Timestamp,
 }
 
 impl Direction {
@@ -109,20 +115,32 @@ impl Direction {
         offset <= self.next() || self.fin.is_some_and(|fin| self.next() >= fin)
     }
 
+    fn front(&self) -> Option<&Held> {
+        self.assembler.as_ref().and_then(Assembler::front)
+    }
+
     /// Is the first held segment the next one?
     fn is_due(&self) -> bool {
-        let front = self.assembler.as_ref().and_then(Assembler::front);
-        front.is_some_and(|held| held.start <= self.next())
+        self.front().is_some_and(|held| held.start <= self.next())
+    }
+
+    /// What waits of this direction for what is missing at `offset` of the other.
+    fn needs(&self, offset: i64) -> Option<&Held> {
+        self.front().filter(|held| held.after > offset)
+    }
+
+    /// When bytes from `start` on, of a packet that came at `at`, count as seen.
+    fn seen(&mut self, start: i64, at: Timestamp, other: &Direction) -> Timestamp {
+        let answered = other.needs(start).map(|held| held.seen_at);
+        let at = answered.map_or(at, |answered| at.min(answered.max(other.last_at)));
+        self.last_at = self.last_at.max(at);
+        self.last_at
     }
 
     /// Is nothing missing, and does nothing wait?
     fn is_settled(&self) -> bool {
         let next = self.next();
-        let idle = self
-            .assembler
-            .as_ref()
-            .is_none_or(|it| it.front().is_none());
-        idle && self.acked <= next && self.fin.is_none_or(|fin| fin <= next)
+        self.front().is_none() && self.acked <= next && self.fin.is_none_or(|fin| fin <= next)
     }
 
     fn finished(&self) -> bool {
@@ -172,10 +190,21 @@ impl Connection {
             Side::Client => (&self.client, &self.server),
             Side::Server => (&self.server, &self.client),
         };
-        let front = other.assembler.as_ref().and_then(Assembler::front);
-        let needed = front.filter(|held| held.after > direction.next());
+        let needed = other.needs(direction.next());
         let (end, proven) = direction.hole(needed.is_some())?;
         Some((needed.map_or(end, |held| held.after.min(end)), proven))
+    }
+
+    /// When a direction's hole was noticed: something was seen that was sent after what is missing.
+    fn noticed(&self, side: Side, at: Timestamp) -> Timestamp {
+        let (direction, other) = match side {
+            Side::Client => (&self.client, &self.server),
+            Side::Server => (&self.server, &self.client),
+        };
+        let later = direction.front().into_iter();
+        let later = later.chain(other.needs(direction.next()));
+        let first = later.map(|held| held.seen_at).min();
+        direction.hole_since.or(first).unwrap_or(at)
     }
 
     /// Bytes that are held.
@@ -273,9 +302,10 @@ impl Connection {
                 let whole = payload.len() == segment.payload_len as usize;
                 if whole && reached && assembler.expects(start) {
                     assembler.deliver(payload);
-                    out.data(from, payload, at);
+                    out.data(from, payload, sender.seen(start, at, receiver));
                 } else {
-                    let inserted = assembler.insert(start, payload, segment.payload_len, after);
+                    let len = segment.payload_len;
+                    let inserted = assembler.insert(start, payload, len, after, at);
                     if inserted != Inserted::default() {
                         out.again(inserted);
                     }
@@ -311,7 +341,7 @@ impl Connection {
             return;
         }
         loop {
-            self.pump(at, out);
+            self.pump(out);
             let given_up =
                 self.give_up(Side::Client, at, out) || self.give_up(Side::Server, at, out);
             if !given_up {
@@ -323,7 +353,7 @@ impl Connection {
     /// Gives up all that is missing, delivers the rest and frees what was held.
     pub fn flush(&mut self, at: Timestamp, out: &mut impl Delivery) {
         loop {
-            self.pump(at, out);
+            self.pump(out);
             let skipped = self.skip(Side::Client, at, out) || self.skip(Side::Server, at, out);
             if !skipped {
                 break;
@@ -342,30 +372,24 @@ impl Connection {
         while self.held() > 0
             && (self.skip(Side::Client, at, out) || self.skip(Side::Server, at, out))
         {
-            self.pump(at, out);
+            self.pump(out);
         }
     }
 
-    fn pump(&mut self, at: Timestamp, out: &mut impl Delivery) {
+    fn pump(&mut self, out: &mut impl Delivery) {
         loop {
             // Two that wait for each other can only be forged.
             let knot = self.client.is_due() && self.server.is_due();
-            let moved = self.pump_one(Side::Client, false, at, out)
-                || self.pump_one(Side::Server, false, at, out)
-                || knot && self.pump_one(Side::Client, true, at, out);
+            let moved = self.pump_one(Side::Client, false, out)
+                || self.pump_one(Side::Server, false, out)
+                || knot && self.pump_one(Side::Client, true, out);
             if !moved {
                 return;
             }
         }
     }
 
-    fn pump_one(
-        &mut self,
-        side: Side,
-        anyway: bool,
-        at: Timestamp,
-        out: &mut impl Delivery,
-    ) -> bool {
+    fn pump_one(&mut self, side: Side, anyway: bool, out: &mut impl Delivery) -> bool {
         let (sender, receiver) = self.directions(side);
         let Some(assembler) = &mut sender.assembler else {
             return false;
@@ -381,10 +405,11 @@ impl Connection {
         let Some(held) = assembler.pop() else {
             return false;
         };
+        let cut = assembler.skip_to(held.end());
+        let at = sender.seen(held.start, held.seen_at, receiver);
         if !held.bytes.is_empty() {
             out.data(side, &held.bytes, at);
         }
-        let cut = assembler.skip_to(held.end());
         if cut > 0 {
             out.gap(side, cut, true, at);
         }
@@ -394,13 +419,13 @@ impl Connection {
 
     /// Gives up a direction's hole where it is time to.
     fn give_up(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
-        let hole = self.hole(side);
+        let (hole, since) = (self.hole(side), self.noticed(side, at));
         let direction = self.directions(side).0;
         let Some((_, proven)) = hole else {
             direction.hole_since = None;
             return false;
         };
-        let since = *direction.hole_since.get_or_insert(at);
+        direction.hole_since = Some(since);
         let over_cap = [&self.client, &self.server]
             .iter()
             .any(|it| it.assembler.as_ref().is_some_and(Assembler::over_cap));
@@ -410,18 +435,14 @@ impl Connection {
             (true, true) => REORDER_WAIT,
             (false, _) => HOLE_PATIENCE,
         };
-        let given_up = (over_cap || at - since >= wait) && self.skip(side, at, out);
-        if given_up && self.hole(side).is_some() {
-            // The rest of it has waited as long.
-            self.directions(side).0.hole_since = Some(since);
-        }
-        given_up
+        (over_cap || at - since >= wait) && self.skip(side, at, out)
     }
 
     fn skip(&mut self, side: Side, at: Timestamp, out: &mut impl Delivery) -> bool {
         let Some((target, _)) = self.hole(side) else {
             return false;
         };
+        let noticed = self.noticed(side, at);
         let (direction, _) = self.directions(side);
         direction.hole_since = None;
         let Some(assembler) = &mut direction.assembler else {
@@ -429,7 +450,7 @@ impl Connection {
         };
         let missing = assembler.skip_to(target);
         if missing > 0 {
-            out.gap(side, missing, false, at);
+            out.gap(side, missing, false, noticed.max(direction.last_at));
         }
         missing > 0
     }

@@ -68,7 +68,7 @@ pub struct HttpDecoder {
     /// The client asked twice, and nothing was heard in between. It pipelines, unless an answer turns out to
     /// be lost.
     hasty: bool,
-    /// When the last bytes came, or were lost.
+    /// When the last bytes came, or were missed.
     last_at: Timestamp,
 }
 
@@ -243,7 +243,7 @@ impl Decoder for HttpDecoder {
                 self.server_bytes(bytes, at, out);
             }
         }
-        self.last_at = at;
+        self.last_at = self.last_at.max(at);
     }
 
     fn gap(&mut self, from: Side, len: u64, at: Timestamp, out: &mut Vec<Exchange>) {
@@ -258,7 +258,7 @@ impl Decoder for HttpDecoder {
                 self.server_gap(len, out);
             }
         }
-        self.last_at = at;
+        self.last_at = self.last_at.max(at);
     }
 
     fn end(&mut self, from: Side, _at: Timestamp, out: &mut Vec<Exchange>) {

@@ -240,6 +240,32 @@ fn a_client_that_pipelines_is_read_on_after_a_silence() {
     }
 }
 
+/// What waited behind a loss was seen before what the server said meanwhile.
+#[test]
+fn what_comes_late_makes_no_silence() {
+    let (_, rows) = decode(&[
+        client(&format!("{GET}{GET}")),
+        server(OK),
+        Gap(Server, 40),
+        Silence(6_000_000_000),
+        server(OK),
+        Silence(-6_000_000_000),
+        Gap(Client, 40),
+        Silence(5_500_000_000),
+        client(GET),
+        server(OK),
+    ]);
+    let lost = "pairing lost in a gap";
+    assert_eq!(
+        told(&rows)[2..],
+        [
+            format!(" ok 200 {lost}"),
+            format!("GET unanswered - {lost}"),
+            format!(" ok 200 {lost}"),
+        ]
+    );
+}
+
 #[test]
 fn a_client_that_is_found_to_pipeline_is_lost_again() {
     let doomed = "GET unanswered - pairing lost in a gap";
