@@ -97,6 +97,8 @@ enum Client {
     Head {
         buffer: HeadBuffer,
         at: Timestamp,
+        /// The client asks twice with it, if it is a request.
+        hasty: bool,
     },
     /// Of the newest request under way.
     Body(Body),
@@ -278,7 +280,10 @@ impl Decoder for HttpDecoder {
         {
             self.release(Client::Between, out);
         }
-        if let Client::Head { buffer, at: began } = &mut self.client {
+        if let Client::Head {
+            buffer, at: began, ..
+        } = &mut self.client
+        {
             let (head, began) = (std::mem::take(buffer), *began);
             self.push_cut(head.bytes(), began, at, out);
         }

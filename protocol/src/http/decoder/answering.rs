@@ -74,7 +74,9 @@ impl HttpDecoder {
     fn expect_response(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
         if self.under_way.is_empty()
             && !self.is_lost()
-            && let Client::Head { buffer, at: began } = &mut self.client
+            && let Client::Head {
+                buffer, at: began, ..
+            } = &mut self.client
         {
             let (head, began) = (std::mem::take(buffer), *began);
             self.bad_request(head.bytes(), REQUEST_INCOMPLETE, began, at, out);

@@ -76,13 +76,19 @@ impl HttpDecoder {
                 }
                 empty
             }
-            Client::Head { buffer, at: began } => {
-                let began = *began;
+            Client::Head {
+                buffer,
+                at: began,
+                hasty,
+            } => {
+                let (began, hasty) = (*began, *hasty);
                 match buffer.fill(bytes) {
                     Ok((used, false)) => used,
                     Ok((used, true)) => {
                         let head = std::mem::take(buffer);
                         self.begin_request(head.bytes(), began, at, out);
+                        // Where it was none, nothing was asked.
+                        self.hasty |= hasty && !matches!(self.client, Client::Seeking(_));
                         self.unless_lost(used, bytes)
                     }
                     Err(fault) => {
@@ -129,22 +135,23 @@ impl HttpDecoder {
         let early = !self.under_way.is_empty();
         let answering = matches!(self.server, Server::Reply(_));
         self.pipelines |= early && (answering || self.pairing == Pairing::Sure);
-        match self.pairing {
+        let hasty = match self.pairing {
             Pairing::Found { waits: true } if early => {
-                self.hasty = true;
                 self.lose_pairing(PAIRING_LOST);
                 self.doom(PAIRING_LOST, out);
+                true
             }
             Pairing::Lost(_) if !early => {
-                self.hasty |= self.last == Last::Request;
                 self.find_pairing(at, out);
+                self.last == Last::Request
             }
-            _ => {}
-        }
+            _ => false,
+        };
         self.last = Last::Request;
         self.client = Client::Head {
             buffer: HeadBuffer::default(),
             at,
+            hasty,
         };
     }
 
@@ -350,6 +357,7 @@ impl HttpDecoder {
             if let Some(newest) = self.under_way.back_mut() {
                 newest.doomed = Some(PAIRING_LOST);
             }
+            self.last = Last::Gap;
             self.client = Client::Seeking(Seek::default());
             self.lose_pairing(REQUEST_LOST);
         }
@@ -366,7 +374,9 @@ impl HttpDecoder {
         let skip = match &mut self.client {
             Client::Dead(_) => return,
             Client::Body(body) => body.skip(len),
-            Client::Head { buffer, at: began } => {
+            Client::Head {
+                buffer, at: began, ..
+            } => {
                 let (head, began) = (std::mem::take(buffer), *began);
                 self.push_cut(head.bytes(), began, at, out);
                 Skip::Lost

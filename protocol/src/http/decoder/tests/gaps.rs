@@ -311,6 +311,33 @@ fn a_client_met_while_it_pipelines_is_not_paired_by_one_answer() {
 }
 
 #[test]
+fn words_of_a_body_that_look_like_requests_are_no_client_that_asks_twice() {
+    // Packets of a body whose head is lost, each with a request line and what is no request behind it.
+    let words = "GET /fake HTTP/1.1\r\n\r\n  more words\r\n\r\n";
+    let (ask, answer, other) = (client(GET), server(OK), server(NO));
+    let (_, rows) = decode(&[
+        ask,
+        answer,
+        Gap(Client, 1000),
+        client(words),
+        client(words),
+        client(words),
+        answer,
+        ask,
+        other,
+        ask,
+        answer,
+    ]);
+    let told = told(&rows);
+    let last = told.len() - 2..;
+    assert_eq!(
+        told.get(last),
+        Some(&["GET error 404 -".to_owned(), "GET ok 200 -".to_owned()][..]),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_request_is_found_only_when_the_server_was_heard_after_the_gap() {
     let upgrade = "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
     for request in [GET, upgrade] {
