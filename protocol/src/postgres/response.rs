@@ -297,7 +297,7 @@ fn hex(letter: char, shift: u32) -> char {
 }
 
 /// The finaliser of splitmix64: every bit of the input changes half of the output.
-fn mix(mut x: u64) -> u64 {
+pub(super) fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

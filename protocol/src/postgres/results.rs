@@ -171,17 +171,29 @@ impl<'a> ResultSet<'a> {
     pub(super) fn show(&self, row: Row<'_>) -> Vec<String> {
         match row {
             Row::Values(values) => {
-                let mut columns = self.columns.iter();
-                let shown = values.iter().map(|value| match columns.next() {
-                    Some(column) => show(column.type_oid, column.format, value),
-                    None => show(0, u16::from(!readable(value)), value),
-                });
+                let values = values.iter().enumerate();
+                let shown = values.map(|(column, value)| self.show_value(column, value));
                 shown.collect()
             }
+            Row::Copied(_) => vec![self.show_cell(row, 0)],
+        }
+    }
+
+    /// One of a row's values as text.
+    pub(super) fn show_cell(&self, row: Row<'_>, column: usize) -> String {
+        match row {
+            Row::Values(values) => self.show_value(column, values.iter().nth(column).flatten()),
             Row::Copied(bytes) => {
                 let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-                vec![show(0, u16::from(!readable(Some(line))), Some(line))]
+                show(0, u16::from(!readable(Some(line))), Some(line))
             }
+        }
+    }
+
+    pub(super) fn show_value(&self, column: usize, value: Option<&[u8]>) -> String {
+        match self.columns.get(column) {
+            Some(column) => show(column.type_oid, column.format, value),
+            None => show(0, u16::from(!readable(value)), value),
         }
     }
 }

@@ -1,3 +1,5 @@
+mod unordered;
+
 use recording::{Request, Response, Statement, Timestamp};
 
 use super::*;
