@@ -1,11 +1,14 @@
 //! When two answers are the same.
 //!
 //! Errors by SQLSTATE: their texts change with every release. Columns by name and type; types of
-//! users are all one, and modifiers, tables and column numbers don't count. Rows value by value,
-//! their order only where the statement's own `ORDER BY` promises one; where none is, each row beside
-//! the one that it has most in common with. Warnings and notices by
-//! severity and SQLSTATE, warnings with the SQLSTATE of no special kind by their text too. Of an
-//! opening only whether it succeeded.
+//! users are all one, and modifiers, tables and column numbers don't count. What each statement says
+//! that it did: the command, and the rows concerned. Rows value by value, their order only where the
+//! statement's own `ORDER BY` promises one; where none is, each row beside the one that it has most in
+//! common with. Warnings and notices by severity and SQLSTATE, warnings with the SQLSTATE of no special
+//! kind by their text too. Of an opening only whether it succeeded.
+//!
+//! Of an answer that was not kept whole less is known: the number of rows, their digests, the sum of the
+//! rows concerned, and columns; nothing of its warnings and notices.
 
 mod pairing;
 mod rows;
@@ -45,22 +48,50 @@ pub(super) fn compare(expected: &Exchange, observed: &Exchange) -> Vec<Differenc
     if expected.kind == Kind::Open {
         return differences;
     }
-    compare_columns(old, new, &mut differences);
-    if old.affected != new.affected {
-        let (old, new) = (old.affected, new.affected);
-        differences.push(whole(
-            DifferenceKind::AffectedRows,
-            old.to_string(),
-            new.to_string(),
-        ));
+    let kept = |response: &Response| response.body.len() as u64 == response.wire_len;
+    let both_kept = kept(old) && kept(new);
+    if both_kept && old.body == new.body {
+        return differences;
     }
     let statement = expected.request.statement.as_ref();
     let text = statement.map_or("", |statement| &statement.text);
-    compare_rows(text, old, new, &mut differences);
-    if old.body.len() as u64 == old.wire_len && new.body.len() as u64 == new.wire_len {
-        compare_notices(old, new, &mut differences);
+    if both_kept {
+        compare_whole(text, old, new, &mut differences);
+    } else {
+        compare_cut(text, old, new, &mut differences);
     }
     differences
+}
+
+fn compare_whole(
+    statement: &str,
+    old: &Response,
+    new: &Response,
+    differences: &mut Vec<Difference>,
+) {
+    let (expected, observed) = (Results::of(old), Results::of(new));
+    compare_columns(&described(&expected), &described(&observed), differences);
+    if compare_ends(&expected, &observed, differences) {
+        compare_rows(statement, old, new, differences);
+    }
+    compare_notices(old, new, differences);
+}
+
+/// By what is known of an answer that was not kept whole.
+fn compare_cut(statement: &str, old: &Response, new: &Response, differences: &mut Vec<Difference>) {
+    // One side may not have been told: a statement prepared before it was listened to.
+    if old.columns.is_some() && new.columns.is_some() {
+        let [old, new] = [old, new].map(|response| shapes(response).collect::<Vec<_>>());
+        let [old, new] =
+            [&old, &new].map(|shapes| shapes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        compare_columns(&old, &new, differences);
+    }
+    if old.affected != new.affected {
+        let (old, new) = (old.affected, new.affected);
+        let kind = DifferenceKind::AffectedRows;
+        differences.push(whole(kind, old.to_string(), new.to_string()));
+    }
+    compare_rows(statement, old, new, differences);
 }
 
 fn whole(kind: DifferenceKind, expected: String, observed: String) -> Difference {
@@ -88,23 +119,35 @@ fn error(response: &Response) -> String {
     }
 }
 
-fn compare_columns(old: &Response, new: &Response, differences: &mut Vec<Difference>) {
-    // One side may not have been told: a statement prepared before it was listened to.
-    if old.columns == new.columns || old.columns.is_none() || new.columns.is_none() {
-        return;
-    }
-    let (old, new): (Vec<_>, Vec<_>) = (shapes(old).collect(), shapes(new).collect());
+/// The columns that the answer itself tells of its results. Of one that is but an error it does not matter
+/// whether they were told before.
+fn described<'r>(results: &'r Results<'_>) -> Vec<&'r [Column<'r>]> {
+    let told = results.sets.iter().filter(|set| {
+        let error = matches!(set.end, Some(End::Error(_))) && set.rows.is_empty();
+        set.described && !error
+    });
+    told.map(|set| set.columns.as_slice()).collect()
+}
+
+fn compare_columns(
+    old: &[&[Column<'_>]],
+    new: &[&[Column<'_>]],
+    differences: &mut Vec<Difference>,
+) {
     if old.len() != new.len() {
-        let names = |shapes: &[Vec<Column<'_>>]| {
-            let shapes: Vec<_> = shapes.iter().map(|shape| names(shape)).collect();
-            shapes.join("; ")
+        let names = |shapes: &[&[Column<'_>]]| {
+            let names: Vec<_> = shapes.iter().map(|shape| names(shape)).collect();
+            match names.is_empty() {
+                true => "none".to_owned(),
+                false => names.join("; "),
+            }
         };
         let kind = DifferenceKind::ColumnNames;
-        differences.push(whole(kind, names(&old), names(&new)));
+        differences.push(whole(kind, names(old), names(new)));
         return;
     }
     let several = old.len() > 1;
-    for (index, (old, new)) in old.iter().zip(&new).enumerate() {
+    for (index, (old, new)) in old.iter().zip(new).enumerate() {
         let place = |rest: &str| place(several.then_some(index), rest);
         if names(old) != names(new) {
             differences.push(Difference {
@@ -117,7 +160,7 @@ fn compare_columns(old: &Response, new: &Response, differences: &mut Vec<Differe
         if old.len() != new.len() {
             continue;
         }
-        for (old, new) in old.iter().zip(new) {
+        for (old, new) in old.iter().zip(*new) {
             let (expected, observed) = (type_name(old.type_oid), type_name(new.type_oid));
             if expected != observed {
                 differences.push(Difference {
@@ -134,6 +177,47 @@ fn compare_columns(old: &Response, new: &Response, differences: &mut Vec<Differe
 fn names(columns: &[Column<'_>]) -> String {
     let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
     names.join(", ")
+}
+
+/// Compares how the statements ended, one by one. Were there as many?
+fn compare_ends(old: &Results<'_>, new: &Results<'_>, differences: &mut Vec<Difference>) -> bool {
+    let ends = |results: &Results<'_>| {
+        let ends = results.sets.iter().filter_map(|set| set.end.as_ref());
+        ends.map(End::text).collect::<Vec<_>>()
+    };
+    let (old_ends, new_ends) = (ends(old), ends(new));
+    if old_ends.len() != new_ends.len() {
+        differences.push(Difference {
+            kind: DifferenceKind::RowCount,
+            place: "results".to_owned(),
+            expected: around(&old_ends.join("; "), ""),
+            observed: around(&new_ends.join("; "), ""),
+        });
+        return false;
+    }
+    let several = old_ends.len() > 1;
+    let sets = old.sets.iter().zip(&new.sets);
+    for (index, ((old, new), ends)) in sets.zip(old_ends.into_iter().zip(new_ends)).enumerate() {
+        let (Some(old), Some(new)) = (old.completion(), new.completion()) else {
+            continue;
+        };
+        if old == new {
+            continue;
+        }
+        let (expected, observed) = match (old.rows, new.rows) {
+            (Some(rows), Some(other)) if old.command == new.command => {
+                (rows.to_string(), other.to_string())
+            }
+            _ => ends,
+        };
+        differences.push(Difference {
+            kind: DifferenceKind::AffectedRows,
+            place: place(several.then_some(index), ""),
+            expected,
+            observed,
+        });
+    }
+    true
 }
 
 /// `result 2, row 3, column total`.

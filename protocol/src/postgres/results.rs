@@ -27,7 +27,8 @@ pub(super) struct ResultSet<'a> {
     pub(super) columns: Vec<Column<'a>>,
     pub(super) rows: Vec<Row<'a>>,
     pub(super) end: Option<End<'a>>,
-    described: bool,
+    /// The answer itself tells the columns.
+    pub(super) described: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,25 @@ pub(super) enum End<'a> {
     /// The row limit of an Execute was reached.
     Suspended,
     Error(Fields<'a>),
+}
+
+/// What a statement says that it did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Completion<'a> {
+    pub(super) command: &'a str,
+    /// That it concerned; those that are in the answer anyway are not counted.
+    pub(super) rows: Option<u64>,
+}
+
+impl End<'_> {
+    pub(super) fn text(&self) -> String {
+        match self {
+            End::Complete(tag) => String::from_utf8_lossy(tag).into_owned(),
+            End::Empty => "empty".to_owned(),
+            End::Suspended => "suspended".to_owned(),
+            End::Error(_) => "error".to_owned(),
+        }
+    }
 }
 
 impl<'a> Results<'a> {
@@ -124,6 +144,30 @@ impl<'a> ResultSet<'a> {
             format: column.format,
         });
         self.columns = columns.collect();
+    }
+
+    pub(super) fn completion(&self) -> Option<Completion<'a>> {
+        let Some(End::Complete(tag)) = self.end else {
+            return None;
+        };
+        let tag = str::from_utf8(tag).ok()?;
+        let counted = tag.rsplit_once(' ');
+        let counted =
+            counted.and_then(|(command, rows)| Some((command, rows.parse::<u64>().ok()?)));
+        Some(match counted {
+            None => Completion {
+                command: tag,
+                rows: None,
+            },
+            Some((command, rows)) => Completion {
+                // `INSERT 0 5`: the first number was an OID.
+                command: command.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' '),
+                rows: Some(match command {
+                    "SELECT" | "FETCH" => rows.abs_diff(self.rows.len() as u64),
+                    _ => rows,
+                }),
+            },
+        })
     }
 
     /// Where only one side was told its columns, the other's are taken to be the same: the statement
