@@ -17,9 +17,9 @@ use crate::{Exit, Usage, print};
 /// Compare two runs of one recording, or a recording with a run of it.
 ///
 /// Answers are compared request by request; the order of rows counts only where the statement says
-/// ORDER BY. What also differs between OLD and a second run on the old version (--noise) is shown
-/// apart and does not count. Exits with 0 when the gate passed, 3 when it failed, 4 when the data
-/// cannot carry a verdict.
+/// ORDER BY (one that an earlier request prepared: in its first 64 KiB). What also differs between OLD
+/// and a second run on the old version (--noise) is shown apart and does not count. Exits with 0 when
+/// the gate passed, 3 when it failed, 4 when the data cannot carry a verdict.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("The gate (--fail-on):\n\n{}", Gate::HELP))]
 pub struct Args {

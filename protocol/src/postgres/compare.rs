@@ -11,12 +11,13 @@
 //! rows concerned, and columns; nothing of its warnings and notices.
 
 mod pairing;
+mod promises;
 mod rows;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use recording::{Exchange, Kind, Response};
+use recording::{Exchange, Kind, Request, Response};
 
 use self::rows::compare_rows;
 use super::messages::Messages;
@@ -53,18 +54,17 @@ pub(super) fn compare(expected: &Exchange, observed: &Exchange) -> Vec<Differenc
     if both_kept && old.body == new.body {
         return differences;
     }
-    let statement = expected.request.statement.as_ref();
-    let text = statement.map_or("", |statement| &statement.text);
+    let request = &expected.request;
     if both_kept {
-        compare_whole(text, old, new, &mut differences);
+        compare_whole(request, old, new, &mut differences);
     } else {
-        compare_cut(text, old, new, &mut differences);
+        compare_cut(request, old, new, &mut differences);
     }
     differences
 }
 
 fn compare_whole(
-    statement: &str,
+    request: &Request,
     old: &Response,
     new: &Response,
     differences: &mut Vec<Difference>,
@@ -72,13 +72,18 @@ fn compare_whole(
     let (expected, observed) = (Results::of(old), Results::of(new));
     compare_columns(&described(&expected), &described(&observed), differences);
     if compare_ends(&expected, &observed, differences) {
-        compare_rows(statement, old, new, differences);
+        compare_rows(request, old, new, differences);
     }
     compare_notices(old, new, differences);
 }
 
 /// By what is known of an answer that was not kept whole.
-fn compare_cut(statement: &str, old: &Response, new: &Response, differences: &mut Vec<Difference>) {
+fn compare_cut(
+    request: &Request,
+    old: &Response,
+    new: &Response,
+    differences: &mut Vec<Difference>,
+) {
     // One side may not have been told: a statement prepared before it was listened to.
     if old.columns.is_some() && new.columns.is_some() {
         let [old, new] = [old, new].map(|response| shapes(response).collect::<Vec<_>>());
@@ -91,7 +96,7 @@ fn compare_cut(statement: &str, old: &Response, new: &Response, differences: &mu
         let kind = DifferenceKind::AffectedRows;
         differences.push(whole(kind, old.to_string(), new.to_string()));
     }
-    compare_rows(statement, old, new, differences);
+    compare_rows(request, old, new, differences);
 }
 
 fn whole(kind: DifferenceKind, expected: String, observed: String) -> Difference {

@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use recording::Response;
+use recording::{Request, Response};
 
 use super::pairing::{Cell, pair};
+use super::promises::promises;
 use super::{MAX_VALUES, around, place, unmatched, whole};
 use crate::postgres::results::{ResultSet, Results, Row};
-use crate::sql::ordered;
 use crate::{Difference, DifferenceKind};
 
 pub(super) fn compare_rows(
-    statement: &str,
+    request: &Request,
     old: &Response,
     new: &Response,
     differences: &mut Vec<Difference>,
@@ -26,7 +26,7 @@ pub(super) fn compare_rows(
     if old.rows_digest == new.rows_digest {
         return;
     }
-    let promises = ordered(statement);
+    let promises = promises(request);
     let (mut expected, mut observed) = (Results::of(old), Results::of(new));
     for (old, new) in expected.sets.iter_mut().zip(&mut observed.sets) {
         old.share_columns(new);
@@ -59,12 +59,7 @@ pub(super) fn compare_rows(
         differences,
     };
     for (index, (old, new)) in expected.sets.iter().zip(&observed.sets).enumerate() {
-        // A statement executed again and again has its text once.
-        let promised = match promises.as_slice() {
-            [one] => *one,
-            each if each.len() == expected.sets.len() => each.get(index) == Some(&true),
-            all => !all.is_empty() && all.iter().all(|promised| *promised),
-        };
+        let promised = promises.get(index) == Some(&true);
         cells.compare(index, old, new, promised);
     }
     if cells.more > 0 {

@@ -6,6 +6,7 @@ use super::*;
 use crate::postgres::driver::test_exchange;
 use crate::postgres::messages::{Encode, Framer};
 use crate::postgres::response::{Assembler, Shapes};
+use crate::postgres::testing::client;
 
 /// A server's answer, built message by message.
 #[derive(Default)]
@@ -375,6 +376,38 @@ fn order_matters_where_it_is_promised() {
     assert!(capped("select n from t", up(), down(), 0).is_empty());
     let told = capped("select n from t order by n", up(), down(), 0);
     assert!(told[0].starts_with("order only [digest; the answer was over the cap]"));
+}
+
+#[test]
+fn each_result_is_held_to_the_order_of_its_own_statement() {
+    let answers = |by_order: &[&str], any: &[&str]| {
+        let [first, second] = [by_order, any].map(numbers);
+        let both = Server([first.0, second.0].concat());
+        both.error("22012", "division by zero")
+    };
+    let parse = |text| {
+        let bind = client::bind("", "", &[], &[], &[]);
+        [client::parse("", text, &[]), bind, client::execute("", 0)].concat()
+    };
+    let (by_order, any) = ("select n from t order by n", "select n from u");
+    let pipeline = [by_order, any, "select 1/0"].map(parse).concat();
+    let query = client::query(&format!("{by_order}; {any}; select 1/0; select 2"));
+    for request in [pipeline, query] {
+        let asked = |server: Server| {
+            let mut exchange = server.answer("", 1 << 20);
+            exchange.request.bytes = request.clone();
+            exchange
+        };
+        let old = asked(answers(&["1", "2"], &["1", "2"]));
+        let other = asked(answers(&["1", "2"], &["2", "1"]));
+        assert!(compare(&old, &other).is_empty());
+        let wrong = compare(&old, &asked(answers(&["2", "1"], &["1", "2"])));
+        let [wrong] = wrong.as_slice() else {
+            panic!("{wrong:?}");
+        };
+        assert_eq!(wrong.kind, DifferenceKind::OrderOnly);
+        assert_eq!(wrong.place, "result 1, row 1");
+    }
 }
 
 #[test]
