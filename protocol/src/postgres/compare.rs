@@ -10,6 +10,7 @@
 //! Of an answer that was not kept whole less is known: the number of rows, their digests, the sum of the
 //! rows concerned, and columns; nothing of its warnings and notices.
 
+mod oids;
 mod pairing;
 mod promises;
 mod rows;

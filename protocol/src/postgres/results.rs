@@ -8,7 +8,7 @@ use recording::Response;
 use super::messages::Messages;
 use super::messages::backend::Message;
 use super::messages::{Columns, Fields, Values};
-use super::values::show;
+use super::values::{known_type, show};
 
 /// What the kept bytes of a response hold.
 #[derive(Debug, Default)]
@@ -34,6 +34,7 @@ pub(super) struct ResultSet<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Column<'a> {
     pub(super) name: Cow<'a, str>,
+    /// As of [`known_type`].
     pub(super) type_oid: u32,
     format: u16,
 }
@@ -140,7 +141,7 @@ impl<'a> ResultSet<'a> {
         self.described = true;
         let columns = columns.iter().map(|column| Column {
             name: String::from_utf8_lossy(column.name),
-            type_oid: column.type_oid,
+            type_oid: known_type(column.type_oid),
             format: column.format,
         });
         self.columns = columns.collect();
@@ -267,7 +268,7 @@ pub(super) fn shapes(response: &Response) -> impl Iterator<Item = Vec<Column<'_>
             let mut parts = column.split(':');
             Some(Column {
                 name: unescape(parts.next()?),
-                type_oid: parts.next()?.parse().ok()?,
+                type_oid: known_type(parts.next()?.parse().ok()?),
                 format: parts
                     .next()
                     .and_then(|format| format.parse().ok())

@@ -51,6 +51,11 @@ const ARRAYS: [u32; 22] = [
     1185, 1187, 1231, 199, 2951, 3807,
 ];
 
+/// The OID by which a type is the same on every server: those of users are all one.
+pub(super) fn known_type(type_oid: u32) -> u32 {
+    type_oid.min(FIRST_OF_USERS)
+}
+
 /// The type's name in SQL. Those of users are all one, since their OIDs tell nothing.
 pub(super) fn type_name(type_oid: u32) -> String {
     let name = match type_oid {

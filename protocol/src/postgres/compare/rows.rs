@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use recording::{Request, Response};
 
+use super::oids::without_oids;
 use super::pairing::{Cell, pair};
 use super::promises::promises;
 use super::{MAX_VALUES, around, place, unmatched, whole};
@@ -100,7 +101,11 @@ impl Cells<'_> {
         let (old_rows, new_rows) = (cells(old, new), cells(new, old));
         let mut pairs: Vec<(usize, usize)> = match promised {
             true if unmatched(&old_rows, &new_rows).0.is_empty() => {
-                return self.order(index, old, new);
+                let mut rows = old_rows.iter().zip(&new_rows);
+                if let Some(row) = rows.position(|(old, new)| old != new) {
+                    self.order(index, row, old, new);
+                }
+                return;
             }
             true => (0..old_rows.len()).map(|row| (row, row)).collect(),
             false => pair(&old_rows, &new_rows),
@@ -121,20 +126,17 @@ impl Cells<'_> {
     }
 
     /// Tells the first row that stands elsewhere.
-    fn order(&mut self, index: usize, old: &ResultSet<'_>, new: &ResultSet<'_>) {
-        let mut rows = old.rows.iter().zip(&new.rows).enumerate();
-        let moved = rows.find_map(|(row, (old_row, new_row))| {
-            let (old, new) = (old.show(*old_row), new.show(*new_row));
-            (old != new).then(|| (row, old.join(", "), new.join(", ")))
+    fn order(&mut self, index: usize, row: usize, old: &ResultSet<'_>, new: &ResultSet<'_>) {
+        let [expected, observed] = [old, new].map(|set| {
+            let row = set.rows.get(row);
+            row.map_or_else(String::new, |row| set.show(*row).join(", "))
         });
-        if let Some((row, expected, observed)) = moved {
-            self.differences.push(Difference {
-                kind: DifferenceKind::OrderOnly,
-                place: place(self.several.then_some(index), &format!("row {}", row + 1)),
-                expected: around(&expected, &observed),
-                observed: around(&observed, &expected),
-            });
-        }
+        self.differences.push(Difference {
+            kind: DifferenceKind::OrderOnly,
+            place: place(self.several.then_some(index), &format!("row {}", row + 1)),
+            expected: around(&expected, &observed),
+            observed: around(&observed, &expected),
+        });
     }
 
     /// Tells a value that differs.
@@ -182,7 +184,7 @@ fn cells<'a>(set: &'a ResultSet<'_>, other: &ResultSet<'_>) -> Vec<Vec<Cell<'a>>
         let cell = |(column, value): (usize, Option<&'a [u8]>)| {
             let value = value?;
             Some(match set.type_of(column) == other.type_of(column) {
-                true => Cow::Borrowed(value),
+                true => without_oids(value),
                 false => Cow::Owned(set.show_value(column, Some(value)).into_bytes()),
             })
         };

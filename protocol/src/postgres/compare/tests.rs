@@ -337,6 +337,44 @@ fn the_same_value_in_another_type_is_the_same() {
 }
 
 #[test]
+fn types_of_users_are_all_one() {
+    // A row of two, of a type of its own, with a value of a user's type in it.
+    let row = |type_oid: u32, text: &[u8]| {
+        let oids = [25, type_oid].map(u32::to_be_bytes);
+        let value = [&[0, 0, 0, 1], text].concat();
+        [&[0, 0, 0, 2], &oids[0][..], &value, &oids[1], &value].concat()
+    };
+    let rows = |type_oid, texts: [&[u8]; 2], last: Option<&[u8]>| {
+        let server = server().columns(&[("v", type_oid, 1), ("last", type_oid + 1, 0)]);
+        let rows = texts.map(|text| row(type_oid + 1, text));
+        let server = rows
+            .iter()
+            .fold(server, |server, row| server.raw_row(&[Some(row), last]));
+        server.complete("SELECT 2")
+    };
+    let null = Some(&b"NULL"[..]);
+    for text in ["select v from t", "select v from t order by v"] {
+        let (old, new) = (
+            rows(20_000, [b"a", b"b"], null),
+            rows(30_000, [b"a", b"b"], null),
+        );
+        assert!(differences(text, old, new).is_empty());
+    }
+    let told = |new| differences("select v from t", rows(20_000, [b"a", b"b"], null), new);
+    assert_eq!(
+        told(rows(30_000, [b"a", b"b"], None)),
+        [
+            "values [row 1, column last] 'NULL' -> NULL",
+            "values [row 2, column last] 'NULL' -> NULL"
+        ]
+    );
+    assert!(told(rows(30_000, [b"b", b"a"], null)).is_empty());
+    let told = told(rows(30_000, [b"a", b"c"], null));
+    assert!(told[0].starts_with("values [row 2, column v] "), "{told:?}");
+    assert_eq!(told.len(), 1);
+}
+
+#[test]
 fn columns_told_on_one_side_serve_both() {
     let values = |bytes: [i32; 2]| {
         let [a, b] = bytes.map(i32::to_be_bytes);
