@@ -356,7 +356,7 @@ impl Gathered {
             let (all, only) = (both.map(|times| times.all), both.map(|times| times.only));
             judge(all, only, compared)
         };
-        for (places, set) in self.sets {
+        for (places, mut set) in self.sets {
             let mut undecided = false;
             let mut real = Vec::new();
             for place in places {
@@ -373,6 +373,10 @@ impl Gathered {
             }
             for place in &real {
                 count(&mut group.places, place, set.count);
+            }
+            for example in &mut set.examples {
+                let is_noise = |cell: &Cell| !real.contains(&general(cell, kind));
+                example.differences.sort_by_key(is_noise);
             }
             group.count += set.count;
             if group.first_at.is_empty() || set.first_at < group.first_at {
@@ -436,6 +440,15 @@ fn cell(difference: &Difference) -> Cell {
         expected: cap(&difference.expected, VALUE),
         observed: cap(&difference.observed, VALUE),
     }
+}
+
+fn general(cell: &Cell, kind: DifferenceKind) -> String {
+    place(&Difference {
+        kind,
+        place: cell.place.clone(),
+        expected: String::new(),
+        observed: String::new(),
+    })
 }
 
 /// What differs in `left` comes first: the rest is noise.

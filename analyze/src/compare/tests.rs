@@ -157,6 +157,37 @@ fn noise_in_one_row_does_not_hide_what_always_differs_in_another() {
 }
 
 #[test]
+fn examples_begin_with_what_is_no_noise() {
+    // The noise is in the one row or the other.
+    let answers = |noisy: u32, id: &str, total: &str| -> Vec<Exchange> {
+        let rows = day(40).into_iter();
+        rows.map(|row| match row.kind {
+            Kind::Request if row.seq % 2 == noisy => row.answered(&format!("{id}\t1\n2\t{total}")),
+            Kind::Request => row.answered(&format!("1\t1\n{id}\t{total}")),
+            _ => row,
+        })
+        .collect()
+    };
+    let rows = day(40).into_iter();
+    let old = rows.map(|row| match row.kind {
+        Kind::Request => row.answered("1\t1\n2\t1"),
+        _ => row,
+    });
+    let old: Vec<_> = old.collect();
+    let (noise, new) = (answers(0, "9", "1"), answers(1, "8", "7"));
+    let compared = compare(&old, &new, Some(&noise), ANSWERS);
+    assert_eq!(compared.verdict.outcome, Outcome::Fail);
+    for group in &compared.groups {
+        let places: Vec<_> = group.places.keys().collect();
+        assert_eq!(places, ["column total"]);
+        for example in &group.examples {
+            assert_eq!(example.differences[0].place, "row 2, column total");
+            assert_eq!(example.differences.len(), 2);
+        }
+    }
+}
+
+#[test]
 fn an_error_is_one_difference_and_what_it_brought_are_consequences() {
     let old = day(6);
     let mut new = change(&old, 4, |row| row.failed("42883"));
