@@ -2,6 +2,7 @@ mod flows;
 mod hostile;
 mod login;
 mod loss;
+mod lost_login;
 
 use std::fmt::Write;
 
@@ -203,4 +204,26 @@ fn one_row() -> Vec<u8> {
         server::ready(b'I'),
     ]
     .concat()
+}
+
+fn query(text: &str) -> Step {
+    C(client::query(text))
+}
+
+fn answer() -> Step {
+    S(one_row())
+}
+
+fn startup() -> Step {
+    C(client::startup(0, &[("user", "ann")]))
+}
+
+/// What the server says at the end of a login, a packet each.
+fn admission() -> [Vec<u8>; 4] {
+    [
+        server::authentication(0, b""),
+        server::parameter("server_version", "18.1"),
+        server::key(77, b"keys"),
+        server::ready(b'I'),
+    ]
 }
