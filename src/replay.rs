@@ -23,9 +23,10 @@ const REFRESH: Duration = Duration::from_millis(200);
 /// Replay a recording against a server.
 ///
 /// Each recorded session becomes one connection with its own user, database and start-up parameters,
-/// and each request is sent as the client sent it, when the client sent it. A user or database in the
-/// target's URL goes before the recorded one. The password comes from the URL, from PGPASSWORD or from
-/// ~/.pgpass.
+/// and each request is sent as the client sent it, when the client sent it. A cancel follows its request
+/// after the time that it did when recorded, however much faster the replay is, if that is still under
+/// way. A user or database in the target's URL goes before the recorded one. The password comes from the
+/// URL, from PGPASSWORD or from ~/.pgpass.
 ///
 /// HTTP requests are addressed to the target: Host, Origin, Referer and absolute URLs are changed
 /// with it, and a cookie that the recorded server set is sent as the target set it. Redirects are

@@ -1,12 +1,11 @@
 //! From a recorded opening to a session that stands.
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use protocol::{Driver, DriverError, DriverEvent};
-use recording::{Exchange, Response, Status, Timestamp};
+use recording::{Exchange, Response, Status};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use crate::reason;
 use crate::stream::Stream;
 use crate::tls::{self, TlsMode};
-use crate::worker::{Job, Outcome, Worker};
+use crate::worker::Worker;
 
 const READ_BUFFER: usize = 4 << 10;
 
@@ -158,7 +157,7 @@ pub(crate) async fn open(
     }
 }
 
-async fn tcp(worker: &Worker) -> Result<TcpStream, Failure> {
+pub(crate) async fn tcp(worker: &Worker) -> Result<TcpStream, Failure> {
     let addresses = worker.shared.addresses.as_slice();
     let connected = TcpStream::connect(addresses).await;
     let ready = connected.and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp));
@@ -181,30 +180,4 @@ async fn start_tls(worker: &Worker, stream: Stream) -> Result<Stream, Failure> {
     let tls = connector.connect(name, tcp).await;
     tls.map(|tls| Stream::Tls(Box::new(tls)))
         .map_err(|error| failed(tls::complaint(&error)))
-}
-
-/// Sends `bytes` on a connection of its own and waits until the target closes it.
-pub(crate) async fn cancel(worker: Rc<Worker>, mut job: Job, bytes: Vec<u8>, ready_at: Timestamp) {
-    let mut sent_at = Timestamp::default();
-    let attempt = async {
-        let mut stream = tcp(&worker).await.map_err(|failure| failure.reason)?;
-        sent_at = worker.now();
-        let mut rest = Vec::new();
-        let sent = stream.write_all(&bytes).await;
-        sent.map_err(|_| reason::SESSION_LOST)?;
-        // A reset is an end too.
-        let _ = stream.take(READ_BUFFER as u64).read_to_end(&mut rest).await;
-        Ok(())
-    };
-    let ended = tokio::time::timeout(worker.shared.connect_timeout, attempt).await;
-    let result = ended.unwrap_or(Err(reason::TIMED_OUT));
-    let outcome = Outcome {
-        status: result.map_or(Status::Unanswered, |()| Status::Ok),
-        reason: result.err(),
-        response: None,
-        ready_at,
-        sent_at,
-        last_byte_at: sent_at,
-    };
-    worker.finish(&mut job, outcome);
 }

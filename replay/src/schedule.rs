@@ -44,9 +44,8 @@ impl std::fmt::Display for Pace {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub due: Due,
-    /// The session in whose queue it stands. Rows of one queue are taken in order, and a row after
-    /// a request is taken only when that request was sent; so a cancel stands in the queue of the
-    /// session that it cancels, and is done when that session has sent what it had sent then.
+    /// The session in whose queue it stands. Rows of one queue are taken in order: a cancel stands in the
+    /// queue of the session that it cancels, behind the request that it is meant for.
     pub queue: u64,
     /// Why it can't be sent, where that is known beforehand.
     pub unsendable: Option<&'static str>,

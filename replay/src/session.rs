@@ -1,5 +1,6 @@
 //! A session that stands: its requests to the target, and its answers to outcomes.
 
+mod cancel;
 mod ending;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use protocol::{Driver, DriverError, DriverEvent};
 use recording::{Exchange, Kind, Notes, Response, Status, Timestamp, Transaction};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use self::cancel::Cancel;
 use crate::connect;
 use crate::lesson;
 use crate::pool::Loan;
@@ -71,6 +73,7 @@ pub(crate) struct Session<'a> {
     failed: bool,
     /// When the target first failed it, of what it was not answered since.
     failing_since: Option<Timestamp>,
+    cancel: Option<Cancel>,
     events: Vec<DriverEvent>,
 }
 
@@ -135,6 +138,7 @@ impl<'a> Session<'a> {
             skipping: false,
             failed: false,
             failing_since: None,
+            cancel: None,
             events: Vec::new(),
         }
     }
@@ -183,9 +187,8 @@ impl<'a> Session<'a> {
                 Poll::Ready(Ok(())) if full => continue,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            let close = self.queue.peek().map(|job| &job.row);
-            let leaves = |row: &Exchange| row.kind == Kind::Close && self.left_unanswered(row);
-            if self.may_take() && close.is_some_and(leaves) {
+            let next = self.queue.peek().map(|job| &job.row);
+            if self.may_take() && next.is_some_and(|next| self.waited_for_sending(next)) {
                 continue;
             }
             match ready!(self.read(cx)) {
@@ -200,7 +203,7 @@ impl<'a> Session<'a> {
 
     /// Takes rows for as long as one may be sent.
     fn take(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        while self.may_take() {
+        while !self.is_cancelling(cx) && self.may_take() {
             match self.queue.poll_ready(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => {
@@ -231,7 +234,7 @@ impl<'a> Session<'a> {
     }
 
     fn may_take(&self) -> bool {
-        !self.deaf && !self.is_full()
+        !self.deaf && !self.is_full() && self.cancel.is_none()
     }
 
     fn is_full(&self) -> bool {
@@ -242,15 +245,18 @@ impl<'a> Session<'a> {
     fn fate(&self, job: &Job, cx: &Context<'_>) -> Option<Fate> {
         let row = &job.row;
         let waits = !self.flights.is_empty();
+        if row.kind == Kind::Request && waits && !row.request.pipelined {
+            return None;
+        }
         if let Some(reason) = job.plan.unsendable {
             return Some(Fate::Skip(reason));
         }
         Some(match row.kind {
             Kind::Open => Fate::Skip(reason::UNSUPPORTED),
+            Kind::Cancel if waits && !self.is_begun() => return None,
             Kind::Cancel => Fate::Cancel,
             Kind::Close if waits && !self.left_unanswered(row) => return None,
             Kind::Close => Fate::End,
-            Kind::Request if waits && !row.request.pipelined => return None,
             Kind::Request if self.skipping && transaction(row) != Transaction::Idle => {
                 Fate::Skip(reason::TRANSACTION_FAILED)
             }
@@ -303,6 +309,21 @@ impl<'a> Session<'a> {
             && last.is_some_and(|last| {
                 last.status == Status::Unanswered && !last.notes.contains(Notes::RESPONSE_GAP)
             })
+    }
+
+    /// Is something of the last request sent?
+    fn is_begun(&self) -> bool {
+        let last = self.flights.back();
+        last.is_some_and(|flight| flight.sent_at.0 != 0)
+    }
+
+    /// Did the row that comes next wait for that alone?
+    fn waited_for_sending(&self, next: &Exchange) -> bool {
+        match next.kind {
+            Kind::Cancel => self.is_begun(),
+            Kind::Close => self.left_unanswered(next),
+            _ => false,
+        }
     }
 
     fn send(&mut self, job: Job) {
@@ -370,17 +391,6 @@ impl<'a> Session<'a> {
         flight.ready_at = ready_at;
         flight.end = self.appended_before + self.out.len() as u64;
         self.ready_at = ready_at;
-    }
-
-    fn cancel(&self, job: Job) {
-        match self.driver.cancel() {
-            None => self.worker.skip(job, reason::NOTHING_TO_CANCEL),
-            Some(bytes) => {
-                let ready_at = self.worker.now().max(job.intended_at);
-                let task = connect::cancel(Rc::clone(self.worker), job, bytes, ready_at);
-                self.worker.spawn(task);
-            }
-        }
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

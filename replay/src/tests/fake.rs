@@ -2,7 +2,8 @@
 //! transaction: `ok idle`.
 //!
 //! `begin`, `commit` and `fail` do to the transaction what their names say; `stall` is answered
-//! only when cancelled; `hang up` closes the connection; anything else is `ok`.
+//! only when cancelled, and the server has heard `cancelled` when it closes the connection that cancels;
+//! `hang up` closes the connection; anything else is `ok`.
 //!
 //! A session of the user `free` goes on over another connection when it lost its own.
 //!
@@ -321,8 +322,11 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
             ("garbage", _) => "garbage x\n".to_owned(),
             ("cancel", _) => {
                 let stalled: usize = rest.parse().unwrap();
-                let connections = connections.lock().unwrap();
-                let _ = (&connections[&stalled]).write_all(b"cancelled idle\n");
+                let answer = b"cancelled idle\n";
+                let _ = (&connections.lock().unwrap()[&stalled]).write_all(answer);
+                // Time in which nothing may come of who was cancelled.
+                (0..100).for_each(|_| thread::yield_now());
+                heard.lock().unwrap().push((number, "cancelled".to_owned()));
                 break;
             }
             ("make", _) if rest != "nothing" => format!("made {rest}{number}\n"),

@@ -1,5 +1,6 @@
 //! The engine against a server in this process that speaks a protocol of lines.
 
+mod cancels;
 mod fake;
 mod faults;
 mod lessons;

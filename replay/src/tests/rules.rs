@@ -183,39 +183,6 @@ fn others_wait_for_the_answer_before() {
 }
 
 #[test]
-fn a_cancel_waits_for_what_it_cancels() {
-    let server = Server::start();
-    let mut tape = Tape::default();
-    tape.open(1);
-    tape.say(1, "one");
-    tape.say(1, "stall");
-    tape.cancel(2, 1);
-    tape.say(1, "two");
-    tape.close(1);
-    let played = play(tape, &options(server.address));
-    let said = server.conversations();
-    assert_eq!(said[0], ["hello user1", "one", "stall", "two", "bye"]);
-    assert_eq!(said[1], ["cancel 0"]);
-    let expected = ["ok", "ok", "error", "ok", "ok", "ok: fin", "ok", "ok: fin"];
-    assert_eq!(played.story(), expected);
-    let requests = played.report.ledger.account("requests").unwrap();
-    assert_eq!((requests.seen, requests.kept), (4, 4));
-}
-
-#[test]
-fn a_cancel_of_nobody_is_counted() {
-    let server = Server::start();
-    let mut tape = Tape::default();
-    tape.cancel(2, 1);
-    let played = play(tape, &options(server.address));
-    assert_eq!(
-        played.story(),
-        ["ok", "skipped: nothing to cancel", "ok: fin"]
-    );
-    assert!(played.report.ledger.balanced());
-}
-
-#[test]
 fn passes_over_a_transaction_that_failed_only_here() {
     let server = Server::start();
     let mut tape = Tape::default();
