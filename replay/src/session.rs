@@ -1,6 +1,7 @@
 //! A session that stands: its requests to the target, and its answers to outcomes.
 
 mod cancel;
+mod connection;
 mod ending;
 
 use std::collections::VecDeque;
@@ -16,7 +17,6 @@ use recording::{Exchange, Kind, Notes, Response, Status, Timestamp, Transaction}
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use self::cancel::Cancel;
-use crate::connect;
 use crate::lesson;
 use crate::pool::Loan;
 use crate::queue::Queue;
@@ -293,14 +293,6 @@ impl<'a> Session<'a> {
         now <= self.watch.wake_at.get()
     }
 
-    /// For the next request. Where connections are shared, others may have waited for it for longer.
-    fn has_connection(&mut self) -> bool {
-        if self.used {
-            self.give_back_if_idle();
-        }
-        self.stream.is_some()
-    }
-
     /// Is all sent, and did the recorded client leave without waiting for what is under way?
     fn left_unanswered(&self, close: &Exchange) -> bool {
         let last = self.flights.back().map(|flight| &flight.job.row);
@@ -495,78 +487,6 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Does without its connection. Requests that the target left `unread` are sent over the next.
-    fn part(&mut self, unread: bool) {
-        self.stream = None;
-        self.loan = None;
-        if unread {
-            for flight in self.flights.drain(..).rev() {
-                if flight.sent_at.0 != 0 {
-                    self.worker.unsent();
-                }
-                self.queue.give_back(flight.job);
-            }
-            self.unsent = 0;
-        }
-        self.lose_flights(reason::SESSION_LOST);
-        self.forget_out();
-        self.deaf = false;
-        self.expect_answer();
-    }
-
-    /// Lets another session have the connection, where they are shared.
-    fn give_back_if_idle(&mut self) {
-        if self.flights.is_empty()
-            && self.out.is_empty()
-            && let Some(loan) = self.loan.take()
-            && let Some(stream) = self.stream.take()
-            && self.driver.rests()
-        {
-            loan.give_back(stream, self.answered_at.max(self.ready_at));
-        }
-    }
-
-    /// A connection for the next request: one of the shared, or another one of its own.
-    async fn connect(&mut self) -> Result<(), &'static str> {
-        self.used = false;
-        if let Some(pool) = &self.worker.pool {
-            let loan = tokio::select! {
-                biased;
-                reason = self.watch.stopped() => return Err(reason),
-                loan = pool.lend() => loan,
-            };
-            let idle = loan.idle();
-            self.loan = Some(loan);
-            if let Some((stream, since)) = idle {
-                self.stream = Some(stream);
-                self.connected_at = since;
-                return Ok(());
-            }
-        }
-        let connecting = connect::open(self.worker, &self.opening, self.driver.as_mut());
-        let patience = self.worker.shared.connect_timeout;
-        let connected = tokio::select! {
-            biased;
-            reason = self.watch.stopped() => return Err(reason),
-            connected = tokio::time::timeout(patience, connecting) => connected,
-        };
-        match connected {
-            Ok(Ok((stream, response))) => {
-                self.stream = Some(stream);
-                self.connected_at = response.last_byte_at;
-                Ok(())
-            }
-            Ok(Err(failure)) => {
-                self.worker.complain(failure.complaint);
-                Err(failure.reason)
-            }
-            Err(_elapsed) => {
-                self.worker.complain("connection timed out".to_owned());
-                Err(reason::TIMED_OUT)
-            }
-        }
     }
 
     fn answered(&mut self, response: Response) {
