@@ -4,6 +4,7 @@
 mod names;
 mod outbox;
 mod startup;
+mod types;
 
 use std::sync::Arc;
 
@@ -21,6 +22,10 @@ use crate::{Driver, DriverError, DriverEvent, Limits, Login};
 
 pub(super) const PASSWORD_VARIABLE: &str = "PGPASSWORD";
 pub(super) const PASSWORD_FILE: &str = ".pgpass";
+
+/// For the run's notes.
+const INFERRED: &str =
+    "types of parameters left to the target, which has other OIDs for those of users";
 
 /// A longer message is passed on in parts. Only rows may be that long.
 const MAX_MESSAGE: usize = 256 << 10;
@@ -61,6 +66,8 @@ struct Session {
     key: Option<Key>,
     outbox: Outbox,
     names: Names,
+    /// Types of parameters that the target was left to infer.
+    inferred: u64,
     body_cap: usize,
     assembler: Assembler,
     shapes: Shapes,
@@ -96,6 +103,7 @@ impl PostgresDriver {
                 key: None,
                 outbox: Outbox::default(),
                 names: Names::default(),
+                inferred: 0,
                 body_cap: limits.body,
                 assembler: Assembler::new(limits.body),
                 shapes: Shapes::default(),
@@ -178,7 +186,9 @@ impl Driver for PostgresDriver {
                 "statement prepared before the capture",
             ));
         }
-        session.outbox.push(bytes, out)?;
+        let (sent, inferred) = types::inferred(bytes);
+        session.outbox.push(&sent, out)?;
+        session.inferred += inferred;
         session.names.follow(bytes);
         Ok(())
     }
@@ -246,6 +256,10 @@ impl Driver for PostgresDriver {
             out.extend_from_slice(&key.secret);
         });
         Some(bytes)
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![(INFERRED, self.session.inferred)]
     }
 }
 

@@ -12,7 +12,7 @@ use crate::reader::{ReadError, Reader};
 const BINARY: u16 = 1;
 
 /// OIDs from here on are given out by the server itself, and differ from one to the next.
-const FIRST_OF_USERS: u32 = 16_384;
+pub(super) const FIRST_OF_USERS: u32 = 16_384;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// 2000-01-01 in days since 1970-01-01.

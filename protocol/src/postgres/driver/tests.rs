@@ -362,6 +362,17 @@ fn a_statement_of_before_is_prepared_first_or_not_asked_for() {
 }
 
 #[test]
+fn types_of_users_are_left_to_the_target() {
+    let parse = |types| [client::parse("a", "select $1, $2", types), client::sync()].concat();
+    let mut driver = ready();
+    let mut out = Vec::new();
+    let request = exchange(Kind::Request, &parse(&[23, 16_385]));
+    driver.send(&request, &mut out).unwrap();
+    assert_eq!(out, parse(&[23, 0]));
+    assert_eq!(driver.counts(), [(INFERRED, 1)]);
+}
+
+#[test]
 fn a_fatal_error_is_the_last_answer() {
     let mut driver = ready();
     let request = exchange(Kind::Request, &query("select pg_terminate_backend(7)"));
