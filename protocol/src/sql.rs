@@ -3,6 +3,7 @@
 mod lexer;
 mod order;
 mod patterns;
+mod statements;
 
 use std::ops::Range;
 
@@ -12,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use lexer::{Lexer, Token};
 pub use order::ordered;
 pub use patterns::Patterns;
+pub(crate) use statements::{begins_statement, statements};
 
 /// Longest normalised text, in bytes. What is longer ends in [`CUT`].
 const MAX_TEXT: usize = 64 << 10;

@@ -3,6 +3,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::lexer::{Lexer, Token};
+use super::statements;
 
 /// For each statement of a text, as sent or normalised: does an `ORDER BY` of its own promise the
 /// order of its rows? One inside a subquery, an aggregate or a window does not.
@@ -11,30 +12,6 @@ use super::lexer::{Lexer, Token};
 /// keep the answer.
 pub fn ordered(text: &str) -> Vec<bool> {
     statements(text).into_iter().map(is_ordered).collect()
-}
-
-fn statements(text: &str) -> Vec<&str> {
-    let mut lexer = Lexer::new(text.as_bytes());
-    let mut statements = Vec::new();
-    let mut start = 0;
-    let mut empty = true;
-    while let Some(token) = lexer.next(|| false) {
-        match token {
-            Token::Space => {}
-            Token::Symbol(b';') => {
-                if !empty {
-                    statements.extend(text.get(start..lexer.at));
-                }
-                start = lexer.at;
-                empty = true;
-            }
-            _ => empty = false,
-        }
-    }
-    if !empty {
-        statements.extend(text.get(start..));
-    }
-    statements
 }
 
 fn is_ordered(statement: &str) -> bool {

@@ -312,8 +312,7 @@ impl Session {
                     self.strangers.forget_all();
                 }
                 b"DEALLOCATE" => {
-                    let statement = unit.executed().or(unit.statement.as_ref());
-                    if let Some(name) = statement.and_then(|s| deallocated(&s.text)) {
+                    if let Some(name) = unit.completed().and_then(deallocated) {
                         self.statements.forget(name.as_bytes());
                         self.strangers.forget(name.as_bytes());
                     }

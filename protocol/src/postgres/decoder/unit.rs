@@ -13,6 +13,8 @@ use crate::sql;
 const USUAL_LEN: usize = 192;
 /// Statements of one request whose texts are joined.
 const MAX_JOINED: usize = 64;
+/// Statements of one text that are told apart: each costs a walk over all of it.
+const MAX_TOLD_APART: u32 = 100;
 
 /// A request that waits for its response, or is still being sent.
 #[derive(Debug)]
@@ -277,12 +279,19 @@ impl Unit {
         self.assembler.restart();
     }
 
-    /// The text of the last thing executed, as far as it is known.
-    pub(super) fn executed(&self) -> Option<&Statement> {
-        match self.steps.get(self.done.checked_sub(1)?) {
-            Some(Step::Execute(portal)) => portal.as_ref()?.prepared.statement.as_ref(),
-            _ => None,
+    /// The text of the last statement that the server has completed, as far as it is known.
+    pub(super) fn completed(&self) -> Option<&str> {
+        let last = self.done.checked_sub(1).and_then(|at| self.steps.get(at));
+        if let Some(Step::Execute(portal)) = last {
+            let statement = portal.as_ref()?.prepared.statement.as_ref()?;
+            return Some(&statement.text);
         }
+        let before = self.assembler.completions().checked_sub(1)?;
+        if before >= MAX_TOLD_APART {
+            return None;
+        }
+        let statements = sql::statements(&self.statement.as_ref()?.text);
+        statements.get(before as usize).copied()
     }
 
     /// The names of which the server did not do what it was told, the last first, with what they stood for

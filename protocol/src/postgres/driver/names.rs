@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use crate::postgres::messages::Messages;
 use crate::postgres::messages::frontend::{Message, Target};
+use crate::sql::begins_statement;
 
 /// Of one session; beyond them nothing is certain.
 const MAX_NAMES: usize = 10_000;
@@ -63,11 +64,9 @@ impl Names {
     }
 }
 
-/// Is the text an SQL PREPARE?
+/// Is there an SQL PREPARE in the text? It may have failed, or a statement before it.
 fn prepares(text: &[u8]) -> bool {
-    const WORD: &[u8] = b"prepare";
-    let begins = text.trim_ascii_start().get(..WORD.len());
-    begins.is_some_and(|word| word.eq_ignore_ascii_case(WORD))
+    begins_statement(text, b"prepare")
 }
 
 #[cfg(test)]
@@ -92,8 +91,14 @@ mod tests {
     #[test]
     fn what_sql_prepares_may_be_anything() {
         let bind = [client::bind("", "a", &[], &[], &[]), client::sync()].concat();
-        let mut names = Names::default();
-        names.follow(&client::query("Prepare a as select 1"));
-        assert!(!names.lack(&bind));
+        for text in [
+            "Prepare a as select 1",
+            "begin; prepare a as select 1",
+            "select 1; /* late */ PREPARE a AS SELECT 1;",
+        ] {
+            let mut names = Names::default();
+            names.follow(&client::query(text));
+            assert!(!names.lack(&bind), "{text}");
+        }
     }
 }

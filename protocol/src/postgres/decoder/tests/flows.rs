@@ -535,6 +535,40 @@ fn deallocated_names_are_forgotten() {
 }
 
 #[test]
+fn names_are_forgotten_by_any_statement_of_a_text_that_was_executed() {
+    let prepare = |name| all(&[client::parse(name, "select 1", &[]), client::sync()]);
+    let execute = |name| {
+        all(&[
+            client::bind("", name, &[], &[], &[]),
+            client::execute("", 0),
+            client::sync(),
+        ])
+    };
+    let prepared = || S(all(&[server::plain(b'1'), server::ready(b'I')]));
+    let failed = server::error("ERROR", "22012", "division by zero");
+    let unknown = server::error("ERROR", "26000", "no such statement");
+    assert_snapshot!(session(&[
+        C(prepare("a")),
+        prepared(),
+        C(prepare("b")),
+        prepared(),
+        C(client::query(
+            "set x = 1; deallocate a; select 1/0; deallocate b"
+        )),
+        S(all(&[
+            server::complete("SET"),
+            server::complete("DEALLOCATE"),
+            failed,
+            server::ready(b'I'),
+        ])),
+        C(execute("b")),
+        S(all(&[server::plain(b'2'), one_row()])),
+        C(execute("a")),
+        S(all(&[unknown, server::ready(b'I')])),
+    ]));
+}
+
+#[test]
 fn passwords_in_statements_are_blanked() {
     let text = "ALTER ROLE ann PASSWORD 'hush-hush'; SELECT 'loud'";
     let steps = [
