@@ -8,10 +8,16 @@ use crate::learnt::Learnt;
 use crate::noise::{Judgement, judge};
 use crate::table::{Named, Subject, cap, count, reason};
 
-/// Groups, and sets of places in a group, that are told apart.
-const GROUPS: usize = 500;
-const PLACES: usize = 32;
-/// Places of one set.
+/// Groups that are judged, and those that are told.
+const GROUPS: usize = 5_000;
+const GROUPS_TOLD: usize = 500;
+/// Places of a group that are judged.
+const PLACES: usize = 500;
+/// Of noise, those told.
+const NOISY_PLACES_TOLD: usize = 32;
+/// Sets of places in a group that are told apart, and places of one set. Of further requests each place is
+/// counted by itself.
+const SETS: usize = 32;
 const SET_PLACES: usize = 100;
 const OTHER_PLACES: &str = "other places";
 /// Examples kept for a group: while reading, and shown.
@@ -110,6 +116,9 @@ struct Gathered {
     named: Named,
     /// Fresh differences by the set of places in which the request differs.
     sets: HashMap<BTreeSet<String>, Set>,
+    /// Those of further sets, and how many there are of each place.
+    others: Set,
+    other_places: HashMap<String, u64>,
     examples: usize,
     /// Requests by place: between OLD and NEW, and between OLD and the noise run.
     raw: HashMap<String, Times>,
@@ -242,6 +251,9 @@ impl Differences {
             let fails = failures.contains(&group.kind.as_str());
             (!fails, std::cmp::Reverse(group.count))
         });
+        for group in out.groups.drain(GROUPS_TOLD.min(out.groups.len())..) {
+            count(&mut out.untold, &group.kind, group.count);
+        }
         out.noise
             .sort_by_key(|group| std::cmp::Reverse(group.count.max(group.noise)));
         out
@@ -279,7 +291,7 @@ impl Gathered {
         }
         let may_show = self.examples < EXAMPLES_READ;
         let shown = may_show.then(|| example(kind, differing, &left));
-        let set = self.set(left);
+        let set = self.set(left, 1);
         let at = differing.old.started_at.to_string();
         if set.count == 0 {
             set.first_at.clone_from(&at);
@@ -296,7 +308,11 @@ impl Gathered {
 
     fn absorb(&mut self, other: Gathered) {
         for (places, set) in other.sets {
-            self.set(places).absorb(set);
+            self.set(places, set.count).absorb(set);
+        }
+        self.others.absorb(other.others);
+        for (place, times) in other.other_places {
+            self.count_other(place, times);
         }
         for (mine, theirs) in [(&mut self.raw, other.raw), (&mut self.noise, other.noise)] {
             for (place, times) in theirs {
@@ -313,17 +329,26 @@ impl Gathered {
         self.noise_example = self.noise_example.take().or(other.noise_example);
     }
 
-    fn set(&mut self, mut places: BTreeSet<String>) -> &mut Set {
-        if places.len() > SET_PLACES {
-            places = places.into_iter().take(SET_PLACES).collect();
-            places.insert(OTHER_PLACES.to_owned());
+    /// Where `times` requests that differ in these places belong.
+    fn set(&mut self, places: BTreeSet<String>, times: u64) -> &mut Set {
+        let has_room = self.sets.len() < SETS && places.len() <= SET_PLACES;
+        if has_room || self.sets.contains_key(&places) {
+            return self.sets.entry(places).or_default();
         }
-        let places = if self.sets.len() < PLACES || self.sets.contains_key(&places) {
-            places
+        for place in places {
+            self.count_other(place, times);
+        }
+        &mut self.others
+    }
+
+    fn count_other(&mut self, place: String, times: u64) {
+        let has_room = self.other_places.len() < PLACES || self.other_places.contains_key(&place);
+        let place = if has_room {
+            place
         } else {
-            BTreeSet::from([OTHER_PLACES.to_owned()])
+            OTHER_PLACES.to_owned()
         };
-        self.sets.entry(places).or_default()
+        *self.other_places.entry(place).or_default() += times;
     }
 
     fn finish(self, kind: DifferenceKind, compared: u64) -> (Group, NoiseGroup) {
@@ -347,38 +372,58 @@ impl Gathered {
             places: BTreeMap::new(),
             example: self.noise_example,
         };
-        for (place, times) in &self.noise {
+        let mut most: Vec<_> = self.noise.iter().collect();
+        most.sort_by_key(|(place, times)| (std::cmp::Reverse(times.all), *place));
+        for (place, times) in most.into_iter().take(NOISY_PLACES_TOLD) {
             count(&mut noise.places, place, times.all);
         }
         let judge = |place: &str| {
             let both = [&self.raw, &self.noise];
+            let is_left_out = |counts: &&HashMap<String, Times>| {
+                counts.len() >= PLACES && !counts.contains_key(place)
+            };
+            if !self.noise.is_empty() && both.iter().any(is_left_out) {
+                return Judgement::Undecided;
+            }
             let both = both.map(|counts| counts.get(place).copied().unwrap_or_default());
             let (all, only) = (both.map(|times| times.all), both.map(|times| times.only));
             judge(all, only, compared)
         };
-        for (places, mut set) in self.sets {
+        let sets = self.sets.into_iter().map(|(places, set)| {
+            let places = places.into_iter().map(|place| (place, set.count));
+            (places.collect::<BTreeMap<_, _>>(), set)
+        });
+        let others = (self.other_places.into_iter().collect(), self.others);
+        for (places, mut set) in sets.chain([others]) {
             let mut undecided = false;
-            let mut real = Vec::new();
-            for place in places {
+            let mut real = BTreeMap::new();
+            for (place, times) in places {
                 match judge(&place) {
-                    Judgement::Real => real.push(place),
+                    Judgement::Real => drop(real.insert(place, times)),
                     Judgement::Undecided => undecided = true,
                     Judgement::Noise => {}
                 }
             }
-            if real.is_empty() {
-                noise.count += set.count;
-                noise.undecided += if undecided { set.count } else { 0 };
+            // So many requests at the least.
+            let differ = real.values().copied().max().unwrap_or(0).min(set.count);
+            noise.count += set.count - differ;
+            noise.undecided += if undecided { set.count - differ } else { 0 };
+            if differ == 0 {
                 continue;
             }
-            for place in &real {
-                count(&mut group.places, place, set.count);
+            for (place, times) in &real {
+                count(&mut group.places, place, *times);
             }
+            set.examples.retain(|example| {
+                let cells = &mut example.differences.iter();
+                example.more_differences > 0
+                    || cells.any(|cell| real.contains_key(&general(cell, kind)))
+            });
             for example in &mut set.examples {
-                let is_noise = |cell: &Cell| !real.contains(&general(cell, kind));
+                let is_noise = |cell: &Cell| !real.contains_key(&general(cell, kind));
                 example.differences.sort_by_key(is_noise);
             }
-            group.count += set.count;
+            group.count += differ;
             if group.first_at.is_empty() || set.first_at < group.first_at {
                 group.first_at = set.first_at;
             }
@@ -555,12 +600,44 @@ mod tests {
         assert!(kept.expected.ends_with('a') && kept.observed.ends_with('b'));
     }
 
-    #[test]
-    fn of_many_places_in_one_answer_the_first_are_kept() {
+    /// An answer for each set of twelve places: so it differs between OLD and NEW, and in all but `real` of
+    /// these places another one does in the noise run.
+    fn any_of_twelve(real: &str) -> (Group, NoiseGroup) {
         let mut gathered = Gathered::default();
-        gathered.set((0..5000).map(|at| format!("$[{at}]")).collect());
-        let places = gathered.sets.keys().next().unwrap();
-        assert_eq!(places.len(), SET_PLACES + 1);
-        assert!(places.contains(OTHER_PLACES));
+        for set in 1..4096 {
+            let places = (0..12).filter(|place| set >> place & 1 == 1);
+            let places: BTreeSet<String> = places.map(|place| format!("$.{place}")).collect();
+            for place in &places {
+                tally(&mut gathered.raw, place, true);
+                if place != real {
+                    tally(&mut gathered.noise, place, true);
+                }
+            }
+            gathered.set(places, 1).count += 1;
+        }
+        gathered.finish(DifferenceKind::Values, 4095)
+    }
+
+    #[test]
+    fn what_differs_in_any_of_many_places_is_judged_by_each() {
+        let (group, noise) = any_of_twelve("");
+        assert_eq!((group.count, noise.count, noise.undecided), (0, 4095, 0));
+        let (group, noise) = any_of_twelve("$.7");
+        assert_eq!((group.count, noise.count, noise.undecided), (2048, 2047, 0));
+        assert_eq!(group.places, BTreeMap::from([("$.7".to_owned(), 2048)]));
+    }
+
+    #[test]
+    fn what_differs_in_more_places_than_are_judged_is_undecided() {
+        let places: BTreeSet<String> = (0..5000).map(|at| format!("$[{at}]")).collect();
+        let mut gathered = Gathered::default();
+        for place in &places {
+            tally(&mut gathered.raw, place, true);
+            tally(&mut gathered.noise, place, true);
+        }
+        gathered.set(places, 1).count += 1;
+        assert_eq!(gathered.other_places.len(), PLACES + 1);
+        let (group, noise) = gathered.finish(DifferenceKind::Values, 1);
+        assert_eq!((group.count, noise.count, noise.undecided), (0, 1, 1));
     }
 }

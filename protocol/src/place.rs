@@ -50,7 +50,7 @@ fn any_element(path: &str) -> String {
 /// Entries of a map are alike, whatever they are filed under.
 fn without_ids(path: &str) -> String {
     let part = |part: &str| {
-        let end = part.find(['[', ' ']).unwrap_or(part.len());
+        let end = part.find(['[', ' ', ',']).unwrap_or(part.len());
         let (key, rest) = part.split_at(end);
         match template::id(key) {
             Some(id) => format!("{id}{rest}"),
@@ -83,6 +83,9 @@ mod tests {
                 "$.{uuid}[*].x",
             ),
             ("$.by_hash.3f2a9c1b (2)", "$.by_hash.{hash} (2)"),
+            ("$.carts.17, removed", "$.carts.{n}, removed"),
+            ("$.a[7].b, type", "$.a[*].b, type"),
+            ("$.a[7], added", "$.a[7], added"),
             ("$.address_1", "$.address_1"),
             ("$.decade", "$.decade"),
         ] {

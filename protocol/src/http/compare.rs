@@ -175,6 +175,14 @@ fn tell(differences: &mut Vec<Difference>, place: &str, values: impl FnOnce() ->
     differences.push(difference(DifferenceKind::Values, place, &old, &new));
 }
 
+/// What is there on one side only has a place of its own: what differs by nature would hide it otherwise.
+fn one_sided(is_old: bool) -> &'static str {
+    match is_old {
+        true => ", removed",
+        false => ", added",
+    }
+}
+
 fn by_digest(place: &str, expected: &Exchange, observed: &Exchange) -> Difference {
     let name = |exchange: &Exchange| format!("digest {:016x}", digest(exchange));
     let (old, new) = (name(expected), name(observed));
@@ -202,10 +210,13 @@ fn compare_fields(
             (old, new) => old == new,
         };
         if !same {
-            let value = |known: Option<&String>| known.map_or(ABSENT.to_owned(), String::clone);
-            let (old, new) = (value(old.get(name)), value(new.get(name)));
-            let place = format!("header {name}");
-            differences.push(difference(DifferenceKind::Headers, &place, &old, &new));
+            let (old, new) = (old.get(name), new.get(name));
+            let mut place = format!("header {name}");
+            if old.is_none() != new.is_none() {
+                place += one_sided(old.is_some());
+            }
+            let [old, new] = [old, new].map(|known| known.map_or(ABSENT, String::as_str));
+            differences.push(difference(DifferenceKind::Headers, &place, old, new));
         }
     }
 }
@@ -385,7 +396,14 @@ fn compare_contents(
         std::str::from_utf8(&new.content),
     ) {
         (Ok(old), Ok(new)) if text => lines::compare(old, new, differences),
-        _ => differences.push(by_digest(BODY, expected, observed)),
+        _ => {
+            let empty = [old, new].map(|message| message.content.is_empty());
+            let place = match empty {
+                [old, new] if old != new => BODY.to_owned() + one_sided(new),
+                _ => BODY.to_owned(),
+            };
+            differences.push(by_digest(&place, expected, observed));
+        }
     }
 }
 

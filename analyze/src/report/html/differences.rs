@@ -189,7 +189,7 @@ fn is_compared(message: &str, answer: &ShownAnswer, cells: &[Cell]) -> bool {
         .filter_map(|cell| cell.place.strip_prefix("header "));
     !answer.messages.iter().any(is_status)
         || headers.any(|told| {
-            let told = told.split(' ').next().unwrap_or_default();
+            let told = told.split([' ', ',']).next().unwrap_or_default();
             told.eq_ignore_ascii_case(name)
         })
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{ABSENT, MAX_PLACES, tell};
+use super::{ABSENT, MAX_PLACES, one_sided, tell};
 use crate::Difference;
 
 /// Values within values of JSON that are compared as such.
@@ -41,7 +41,10 @@ fn compare_json(
             (Some(old), Some(new)) => {
                 compare_json(old.get(), new.get(), depth, path, differences)?;
             }
-            _ => tell(differences, path, || [text(old), text(new)]),
+            _ => {
+                path.push_str(one_sided(old.is_some()));
+                tell(differences, path, || [text(old), text(new)]);
+            }
         }
         path.truncate(here);
         Some(())
@@ -66,9 +69,24 @@ fn compare_json(
         }
         (b'"', b'"') if json::<String>(old)? == json::<String>(new)? => {}
         _ if number(old).is_some_and(|old| number(new) == Some(old)) => {}
-        _ => tell(differences, path, || [old.to_owned(), new.to_owned()]),
+        (&old_type, &new_type) => {
+            if class(old_type) != class(new_type) {
+                path.push_str(", type");
+            }
+            tell(differences, path, || [old.to_owned(), new.to_owned()]);
+            path.truncate(here);
+        }
     }
     Some(())
+}
+
+/// A value's type by its first byte.
+fn class(first: u8) -> u8 {
+    match first {
+        b't' | b'f' => b't',
+        b'-' | b'0'..=b'9' => b'0',
+        other => other,
+    }
 }
 
 /// In quotes where it could be taken for several: `.total`, `["total.sum"]`.

@@ -208,7 +208,7 @@ fn which_fields_matter_is_the_users_choice() {
         between_on(&terms, &old, &new)
     };
     let etag = "headers, header etag: a / b";
-    let cookie = "headers, header set-cookie: s / absent";
+    let cookie = "headers, header set-cookie, removed: s / absent";
     let field = "headers, header x-a: 1 / 2";
     assert_eq!(on(&[]), [cookie, field]);
     assert_eq!(on(&[("compare-header", "ETag")]), [etag, cookie, field]);
@@ -228,11 +228,11 @@ fn json_is_compared_by_its_parts() {
     assert_eq!(
         between(&old, &json(r#"{"a":"1","b":{"c":[1,5]},"e":0}"#)),
         [
-            "values, $.a: 1 / \"1\"",
+            "values, $.a, type: 1 / \"1\"",
             "values, $.b.c[1]: 2 / 5",
-            "values, $.b.c[2]: 3 / absent",
-            "values, $.d: null / absent",
-            "values, $.e: absent / 0"
+            "values, $.b.c[2], removed: 3 / absent",
+            "values, $.d, removed: null / absent",
+            "values, $.e, added: absent / 0"
         ]
     );
     assert_eq!(
@@ -278,7 +278,7 @@ fn keys_that_come_twice_are_compared_both() {
     assert_eq!(places, ["$.a"]);
     let found = json::differences(r#"{"a":1}"#, r#"{"a":1,"a":1}"#).unwrap();
     let places: Vec<&str> = found.iter().map(|it| &*it.place).collect();
-    assert_eq!(places, ["$.a (2)"]);
+    assert_eq!(places, ["$.a (2), added"]);
     let deep = |value: &str| format!("{}{value}{}", "[".repeat(200), "]".repeat(200));
     assert_eq!(json::differences(&deep("1"), &deep("2")), None);
 }
@@ -294,7 +294,7 @@ fn many_differences_hide_none_behind_them() {
     assert_eq!(found.len(), 301);
     let (told, last) = (found.get(MAX_TOLD - 1).unwrap(), found.last().unwrap());
     assert_eq!((&*told.expected, &*told.observed), ("99", "100"));
-    assert_eq!((&*last.place, &*last.observed), ("$[300]", ""));
+    assert_eq!((&*last.place, &*last.observed), ("$[300], added", ""));
 
     let found = differences(&list(0, MAX_PLACES + 5), &list(1, MAX_PLACES + 5));
     assert_eq!(found.len(), MAX_PLACES + 1);
@@ -383,6 +383,33 @@ fn many_lines_are_not_aligned() {
     );
     let by_line = places(&old, &new(MAX_ALIGNED));
     assert_eq!(by_line.first().unwrap(), "line 2");
+}
+
+#[test]
+fn what_is_there_on_one_side_only_is_another_difference() {
+    let image = |fields: &str, content: &str| {
+        let fields = format!("Content-Type: image/png\r\n{fields}");
+        message("200 OK", &fields, content)
+    };
+    let places = |old: &str, new: &str| -> Vec<String> {
+        let told = between(&image("", old), &image("", new)).into_iter();
+        let places = told.map(|told| told.split_once(':').unwrap().0.to_owned());
+        places.collect()
+    };
+    assert_eq!(places("one", "two"), ["values, body"]);
+    assert_eq!(places("one", ""), ["values, body, removed"]);
+    assert_eq!(places("", "two"), ["values, body, added"]);
+    let (one, two) = (image("X-Left: 1\r\n", ""), image("X-Left: 2\r\n", ""));
+    assert_eq!(between(&one, &two), ["headers, header x-left: 1 / 2"]);
+    let none = image("", "");
+    assert_eq!(
+        between(&one, &none),
+        ["headers, header x-left, removed: 1 / absent"]
+    );
+    assert_eq!(
+        between(&none, &two),
+        ["headers, header x-left, added: absent / 2"]
+    );
 }
 
 #[test]

@@ -72,12 +72,16 @@ pub(super) fn compare_rows(
     }
 }
 
+/// A result's number and a column's, and whether one of the values is NULL: what differs by nature would
+/// hide that otherwise.
+type Kind = (usize, usize, bool);
+
 /// Tells the values that differ.
 struct Cells<'d> {
     several: bool,
     told: usize,
-    /// Those of which a value is told: a result's number and a column's.
-    columns: HashSet<(usize, usize)>,
+    /// Those of which a value is told.
+    columns: HashSet<Kind>,
     more: usize,
     differences: &'d mut Vec<Difference>,
 }
@@ -119,7 +123,8 @@ impl Cells<'_> {
             // Where the columns differ, that is told already.
             for (column, (old_cell, new_cell)) in old_cells.iter().zip(new_cells).enumerate() {
                 if old_cell != new_cell {
-                    self.cell(index, column, (old, old_row), (new, new_row));
+                    let null = old_cell.is_none() != new_cell.is_none();
+                    self.cell((index, column, null), (old, old_row), (new, new_row));
                 }
             }
         }
@@ -142,8 +147,7 @@ impl Cells<'_> {
     /// Tells a value that differs.
     fn cell(
         &mut self,
-        index: usize,
-        column: usize,
+        kind @ (index, column, null): Kind,
         (old, old_row): (&ResultSet<'_>, usize),
         (new, new_row): (&ResultSet<'_>, usize),
     ) {
@@ -152,7 +156,7 @@ impl Cells<'_> {
             return;
         };
         // Each column that differs must show, for some may be noise.
-        let first = self.columns.insert((index, column));
+        let first = self.columns.insert(kind);
         if self.told >= MAX_VALUES && !first {
             self.more += 1;
             return;
@@ -166,7 +170,14 @@ impl Cells<'_> {
         }
         let cell = match old_cells {
             Row::Copied(_) => format!("row {}", old_row + 1),
-            Row::Values(_) => format!("row {}, column {}", old_row + 1, old.column_name(column)),
+            Row::Values(_) => {
+                let null = if null { ", NULL" } else { "" };
+                format!(
+                    "row {}, column {}{null}",
+                    old_row + 1,
+                    old.column_name(column)
+                )
+            }
         };
         self.differences.push(Difference {
             kind: DifferenceKind::Values,

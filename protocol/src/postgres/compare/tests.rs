@@ -203,7 +203,7 @@ fn values_are_told_by_their_cell() {
     );
     assert_eq!(
         differences("select", rows(Some(b"")), rows(None)),
-        ["values [row 2, column total]  -> NULL"]
+        ["values [row 2, column total, NULL]  -> NULL"]
     );
 }
 
@@ -261,8 +261,8 @@ fn types_of_users_are_all_one() {
     assert_eq!(
         told(rows(30_000, [b"a", b"b"], None)),
         [
-            "values [row 1, column last] 'NULL' -> NULL",
-            "values [row 2, column last] 'NULL' -> NULL"
+            "values [row 1, column last, NULL] 'NULL' -> NULL",
+            "values [row 2, column last, NULL] 'NULL' -> NULL"
         ]
     );
     assert!(told(rows(30_000, [b"b", b"a"], null)).is_empty());
@@ -492,14 +492,14 @@ fn values_that_read_the_same_differ_all_the_same() {
     };
     let text = |value| one(25, 0, value);
     for (old, new, told) in [
-        (text(None), text(Some(b"NULL")), "NULL -> 'NULL'"),
+        (text(None), text(Some(b"NULL")), ", NULL] NULL -> 'NULL'"),
         (
             text(Some(b"caf\xe9")),
             text(Some(b"caf\xe8")),
-            r"'caf\xe9' -> 'caf\xe8'",
+            r"] 'caf\xe9' -> 'caf\xe8'",
         ),
     ] {
-        let told = format!("values [row 1, column v] {told}");
+        let told = format!("values [row 1, column v{told}");
         assert_eq!(differences("select v from t", old, new), [told]);
     }
     // A text array of one element, and of two: `{a,b}`.
