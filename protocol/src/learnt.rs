@@ -18,27 +18,48 @@ pub fn mark(name: &[u8], value: &[u8]) -> Mark {
 /// What a run's drivers learn for each other: what the target made up where the recorded server made up
 /// which value. Where there is no room for more, what was not used for longest is forgotten: a client
 /// that got a new value does not send the old one for long.
-#[derive(Clone, Default)]
-pub struct Learnt(Arc<Mutex<Known>>);
+///
+/// One recorded value may stand for several of the target's (a role, a variant of a test): each driver has a
+/// clone of its own, which knows best what it learnt itself.
+#[derive(Clone)]
+pub struct Learnt {
+    own: LruCache<Mark, Arc<[u8]>, RandomState>,
+    shared: Arc<Mutex<Known>>,
+}
 
 struct Known {
     targets: LruCache<Mark, Arc<[u8]>, RandomState>,
     bytes: usize,
     forgotten: u64,
+    ambiguous: u64,
 }
 
 impl Learnt {
+    /// Values that a driver knows best.
+    const MAX_OWN: usize = 64;
     const MAX_BYTES: usize = 256 << 20;
     /// What a value takes beside its bytes, about.
     const ENTRY: usize = 128;
 
     /// The target may have made up the same.
-    pub fn teach(&self, name: &[u8], recorded: &[u8], target: &[u8]) {
-        self.lock().insert(mark(name, recorded), target);
+    pub fn teach(&mut self, name: &[u8], recorded: &[u8], target: &[u8]) {
+        let (mark, target) = (mark(name, recorded), Arc::from(target));
+        self.lock().insert(mark, Arc::clone(&target));
+        self.own.put(mark, target);
+        if self.own.len() > Self::MAX_OWN {
+            self.own.pop_lru();
+        }
     }
 
     pub fn target(&self, name: &[u8], recorded: &[u8]) -> Option<Arc<[u8]>> {
-        self.lock().targets.get(&mark(name, recorded)).cloned()
+        let mark = mark(name, recorded);
+        let own = self.own.peek(&mark).cloned();
+        own.or_else(|| self.lock().targets.get(&mark).cloned())
+    }
+
+    /// How many times the target made up another value than before for a recorded one.
+    pub fn ambiguous(&self) -> u64 {
+        self.lock().ambiguous
     }
 
     /// How many values.
@@ -47,7 +68,16 @@ impl Learnt {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Learnt {
+    fn default() -> Learnt {
+        Learnt {
+            own: LruCache::unbounded_with_hasher(RandomState::new()),
+            shared: Arc::default(),
+        }
     }
 }
 
@@ -57,15 +87,17 @@ impl Default for Known {
             targets: LruCache::unbounded_with_hasher(RandomState::new()),
             bytes: 0,
             forgotten: 0,
+            ambiguous: 0,
         }
     }
 }
 
 impl Known {
-    fn insert(&mut self, mark: Mark, target: &[u8]) {
+    fn insert(&mut self, mark: Mark, target: Arc<[u8]>) {
         self.bytes += target.len() + Learnt::ENTRY;
-        if let Some(before) = self.targets.put(mark, target.into()) {
+        if let Some(before) = self.targets.put(mark, Arc::clone(&target)) {
             self.bytes -= before.len() + Learnt::ENTRY;
+            self.ambiguous += u64::from(before != target);
         }
         while self.bytes > Learnt::MAX_BYTES
             && let Some((_, oldest)) = self.targets.pop_lru()
@@ -88,26 +120,45 @@ mod tests {
 
     #[test]
     fn what_is_used_is_not_forgotten() {
-        let learnt = Learnt::default();
+        let mut learnt = Learnt::default();
+        let reader = learnt.clone();
         let large = vec![b'x'; Learnt::MAX_BYTES / 4];
         learnt.teach(b"a", b"1", b"one");
         learnt.teach(b"a", b"2", b"two");
         for n in 0..8 {
             learnt.teach(b"large", &[n], &large);
-            assert_eq!(learnt.target(b"a", b"1").as_deref(), Some(&b"one"[..]));
+            assert_eq!(reader.target(b"a", b"1").as_deref(), Some(&b"one"[..]));
         }
-        assert_eq!(learnt.target(b"a", b"2"), None);
-        assert!(learnt.target(b"large", &[7]).is_some());
+        assert_eq!(reader.target(b"a", b"2"), None);
+        assert!(reader.target(b"large", &[7]).is_some());
         assert_eq!(learnt.forgotten(), 6);
     }
 
     #[test]
     fn a_value_is_that_of_its_name() {
-        let learnt = Learnt::default();
+        let mut learnt = Learnt::default();
         learnt.teach(b"a", b"1", b"one");
         learnt.teach(b"a", b"1", b"uno");
         assert_eq!(learnt.target(b"a", b"1").as_deref(), Some(&b"uno"[..]));
         assert_eq!(learnt.target(b"b", b"1"), None);
         assert_eq!(learnt.lock().bytes, Learnt::ENTRY + 3);
+    }
+
+    #[test]
+    fn who_learnt_it_knows_best() {
+        let mut ann = Learnt::default();
+        let (mut bob, eve) = (ann.clone(), ann.clone());
+        ann.teach(b"role", b"admin", b"user");
+        bob.teach(b"role", b"admin", b"admin");
+        let target = |learnt: &Learnt| learnt.target(b"role", b"admin").unwrap();
+        assert_eq!(&*target(&ann), b"user");
+        assert_eq!(&*target(&bob), b"admin");
+        assert_eq!(&*target(&eve), b"admin");
+        assert_eq!(eve.ambiguous(), 1);
+        for n in 0..100 {
+            ann.teach(b"n", &[n], b"x");
+        }
+        assert_eq!(ann.own.len(), Learnt::MAX_OWN);
+        assert_eq!(&*target(&ann), b"admin");
     }
 }

@@ -291,7 +291,9 @@ fn summarize(
     for (&name, count) in worked.iter().flat_map(|report| &report.counts) {
         *counts.entry(name).or_insert(0) += count;
     }
-    counts.insert(lesson::FORGOTTEN, options.target.login.learnt.forgotten());
+    let learnt = &options.target.login.learnt;
+    counts.insert(lesson::FORGOTTEN, learnt.forgotten());
+    counts.insert(lesson::AMBIGUOUS, learnt.ambiguous());
     let new_errors = worked.iter().map(|report| report.new_errors).sum();
     counts.insert(NEW_ERRORS, new_errors);
     counts.retain(|_, count| *count > 0);

@@ -29,7 +29,7 @@ pub fn set_by(head: &ResponseHead) -> Vec<Cookie> {
 }
 
 /// What the recorded server set, the target set too: under the same name, in the same order.
-pub fn learn(recorded: &[Cookie], target: &[Cookie], learnt: &Learnt) {
+pub fn learn(recorded: &[Cookie], target: &[Cookie], learnt: &mut Learnt) {
     let mut target: Vec<Option<&Cookie>> = target.iter().map(Some).collect();
     for (name, value) in recorded {
         let same = target
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_the_target_set_is_written_instead() {
-        let learnt = Learnt::default();
+        let mut learnt = Learnt::default();
         let recorded = cookies(
             "Set-Cookie: sid=old; Path=/\r\nSet-Cookie: theme=dark\r\nSet-Cookie: gone=; Max-Age=0\r\n",
         );
@@ -206,7 +206,7 @@ mod tests {
             .len(),
             1
         );
-        learn(&recorded, &target, &learnt);
+        learn(&recorded, &target, &mut learnt);
         for (field, written, mapped) in [
             (
                 "theme=dark; sid=old ; sid=other;lone",

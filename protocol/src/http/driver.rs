@@ -79,7 +79,7 @@ impl HttpDriver {
             && !oldest.recorded.is_empty()
         {
             let recorded = std::mem::take(&mut oldest.recorded);
-            cookies::learn(&recorded, &cookies::set_by(head), &self.login.learnt);
+            cookies::learn(&recorded, &cookies::set_by(head), &mut self.login.learnt);
             events.push(DriverEvent::Learnt);
         }
     }

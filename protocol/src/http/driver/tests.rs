@@ -116,7 +116,7 @@ proptest! {
         learnt_at in 0..12usize,
     ) {
         let option = |(name, value)| (Arc::from(name), Arc::from(value));
-        let login = Login { options: options.into_iter().map(option).collect(), ..to_target() };
+        let mut login = Login { options: options.into_iter().map(option).collect(), ..to_target() };
         let mut one = driver(login.clone());
         for (at, (method, target, ending, odd)) in requests.into_iter().enumerate() {
             if at == learnt_at {
@@ -213,8 +213,8 @@ fn cookies_of_the_target_are_sent_by_every_session() {
 
 #[test]
 fn a_header_that_repeats_a_cookie_goes_with_it() {
-    let login = to_target();
-    let learnt = &login.learnt;
+    let mut login = to_target();
+    let learnt = &mut login.learnt;
     learnt.teach(
         b"cookie csrf",
         b"0123456789abcdef%3D",
