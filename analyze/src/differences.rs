@@ -1,11 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use protocol::{Answer, Difference, DifferenceKind, Protocol};
 use recording::{Exchange, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::learnt::Learnt;
-use crate::noise::{Judgement, judge};
+use crate::noise::{Judgement, family, judge};
 use crate::table::{Named, Subject, cap, count, reason};
 
 /// Groups that are judged, and those that are told.
@@ -377,6 +377,7 @@ impl Gathered {
         for (place, times) in most.into_iter().take(NOISY_PLACES_TOLD) {
             count(&mut noise.places, place, times.all);
         }
+        let families: HashSet<String> = self.noise.keys().filter_map(|it| family(it)).collect();
         let judge = |place: &str| {
             let both = [&self.raw, &self.noise];
             let is_left_out = |counts: &&HashMap<String, Times>| {
@@ -387,7 +388,8 @@ impl Gathered {
             }
             let both = both.map(|counts| counts.get(place).copied().unwrap_or_default());
             let (all, only) = (both.map(|times| times.all), both.map(|times| times.only));
-            judge(all, only, compared)
+            let is_noisy = family(place).is_some_and(|family| families.contains(&family));
+            judge(all, only, compared, is_noisy)
         };
         let sets = self.sets.into_iter().map(|(places, set)| {
             let places = places.into_iter().map(|place| (place, set.count));
@@ -585,59 +587,4 @@ pub(crate) fn status(row: &Exchange) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_letter_that_differs_is_kept() {
-        let [expected, observed] = ["a", "b"].map(|end| format!("{}{end}", "語".repeat(199)));
-        let kept = cell(&Difference {
-            kind: DifferenceKind::Values,
-            place: String::new(),
-            expected,
-            observed,
-        });
-        assert!(kept.expected.ends_with('a') && kept.observed.ends_with('b'));
-    }
-
-    /// An answer for each set of twelve places: so it differs between OLD and NEW, and in all but `real` of
-    /// these places another one does in the noise run.
-    fn any_of_twelve(real: &str) -> (Group, NoiseGroup) {
-        let mut gathered = Gathered::default();
-        for set in 1..4096 {
-            let places = (0..12).filter(|place| set >> place & 1 == 1);
-            let places: BTreeSet<String> = places.map(|place| format!("$.{place}")).collect();
-            for place in &places {
-                tally(&mut gathered.raw, place, true);
-                if place != real {
-                    tally(&mut gathered.noise, place, true);
-                }
-            }
-            gathered.set(places, 1).count += 1;
-        }
-        gathered.finish(DifferenceKind::Values, 4095)
-    }
-
-    #[test]
-    fn what_differs_in_any_of_many_places_is_judged_by_each() {
-        let (group, noise) = any_of_twelve("");
-        assert_eq!((group.count, noise.count, noise.undecided), (0, 4095, 0));
-        let (group, noise) = any_of_twelve("$.7");
-        assert_eq!((group.count, noise.count, noise.undecided), (2048, 2047, 0));
-        assert_eq!(group.places, BTreeMap::from([("$.7".to_owned(), 2048)]));
-    }
-
-    #[test]
-    fn what_differs_in_more_places_than_are_judged_is_undecided() {
-        let places: BTreeSet<String> = (0..5000).map(|at| format!("$[{at}]")).collect();
-        let mut gathered = Gathered::default();
-        for place in &places {
-            tally(&mut gathered.raw, place, true);
-            tally(&mut gathered.noise, place, true);
-        }
-        gathered.set(places, 1).count += 1;
-        assert_eq!(gathered.other_places.len(), PLACES + 1);
-        let (group, noise) = gathered.finish(DifferenceKind::Values, 1);
-        assert_eq!((group.count, noise.count, noise.undecided), (0, 1, 1));
-    }
-}
+mod tests;

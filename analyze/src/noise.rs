@@ -18,18 +18,38 @@ pub(crate) enum Judgement {
 /// run; `only` those that do not differ there in the other pair.
 ///
 /// Where there is noise, what differs counts when it differs alone so often that chance does not explain it.
-pub(crate) fn judge(all: [u64; 2], only: [u64; 2], compared: u64) -> Judgement {
+/// `is_noisy`: there is noise at a place of its [family] at least.
+pub(crate) fn judge(all: [u64; 2], only: [u64; 2], compared: u64, is_noisy: bool) -> Judgement {
     let chance = match is_more(only, compared) {
         true => stats::sign(only[0], only[1]),
         false => 1.0,
     };
-    if all[1] == 0 || chance < ALPHA {
+    if !is_noisy && all[1] == 0 || chance < ALPHA {
         Judgement::Real
     } else if chance < DOUBT || is_more(all, compared) {
         Judgement::Undecided
     } else {
         Judgement::Noise
     }
+}
+
+/// A place without the number of the line or the element, where it has one: lists of varying length and order
+/// have noise at any of these, at some seldom.
+pub(crate) fn family(place: &str) -> Option<String> {
+    let before = match place {
+        _ if place.starts_with('$') => '[',
+        _ if place.starts_with("line ") => ' ',
+        _ => return None,
+    };
+    let mut family = String::with_capacity(place.len());
+    let mut numbered = false;
+    for (at, part) in place.split(before).enumerate() {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        family.extend((at > 0).then_some(before));
+        family += if at > 0 { rest } else { part };
+        numbered |= at > 0 && rest.len() < part.len();
+    }
+    numbered.then_some(family)
 }
 
 /// Diffy's rule: what differs between new and old counts where it is more than what differs between
@@ -64,7 +84,25 @@ mod tests {
             // Where other requests have noise.
             ([44, 30], [14, 0], 44, Real),
         ] {
-            assert_eq!(judge(all, only, compared), found, "{all:?} {only:?}");
+            let judged = judge(all, only, compared, false);
+            assert_eq!(judged, found, "{all:?} {only:?}");
+        }
+        assert_eq!(judge([2, 0], [2, 0], 200, true), Undecided);
+        assert_eq!(judge([10, 0], [10, 0], 200, true), Real);
+    }
+
+    #[test]
+    fn elements_and_lines_have_families() {
+        for (place, found) in [
+            ("$.l[10]", Some("$.l[]")),
+            ("$.l[3][12], added", Some("$.l[][], added")),
+            ("$.l[*].a1", None),
+            ("$.a1", None),
+            ("line 12, added 10", Some("line , added ")),
+            ("column a 1", None),
+            ("body", None),
+        ] {
+            assert_eq!(family(place).as_deref(), found, "{place}");
         }
     }
 }
