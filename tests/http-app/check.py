@@ -83,13 +83,31 @@ def requests(number):
     ]
 
 
+ABSENT = object()
+
+
 def places(old, new, path="$"):
     """Where two JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return {place for key in old | new for place in places(old.get(key), new.get(key), f"{path}.{key}")}
+        return {
+            place for key in old | new for place in places(old.get(key, ABSENT), new.get(key, ABSENT), f"{path}.{key}")
+        }
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return {place for i, pair in enumerate(zip(old, new)) for place in places(*pair, f"{path}[{i}]")}
+    if ABSENT in (old, new):
+        return {path + one_sided(old, new)}
+    if kind(old) != kind(new):
+        return {f"{path}, type"}
     return set() if old == new and type(old) is type(new) else {path}
+
+
+def kind(value):
+    """JSON has one kind of numbers."""
+    return float if type(value) is int else type(value)
+
+
+def one_sided(old, new):
+    return ", added" if old is ABSENT else ", removed" if new is ABSENT else ""
 
 
 def differences(old, new):
@@ -97,7 +115,8 @@ def differences(old, new):
     if old["status"] != new["status"]:
         kinds = {(False, True): "new error", (True, False): "vanished error", (True, True): "different error"}
         return {(kinds.get((old["status"] >= 400, new["status"] >= 400), "status"), "status")}
-    fields = {name for name in old["fields"] | new["fields"] if old["fields"].get(name) != new["fields"].get(name)}
+    pairs = {name: [side["fields"].get(name, ABSENT) for side in (old, new)] for name in old["fields"] | new["fields"]}
+    fields = {name + one_sided(*pair) for name, pair in pairs.items() if pair[0] != pair[1]}
     content = places(old["content"], new["content"])
     if not isinstance(old["content"], dict) and "json" not in old["fields"].get("content-type", ""):
         content = {"line"} if content else set()
