@@ -417,9 +417,9 @@ impl Gathered {
                 count(&mut group.places, place, *times);
             }
             set.examples.retain(|example| {
-                let cells = &mut example.differences.iter();
-                example.more_differences > 0
-                    || cells.any(|cell| real.contains_key(&general(cell, kind)))
+                let mut cells = example.differences.iter();
+                let is_real = cells.any(|cell| real.contains_key(&general(cell, kind)));
+                is_real || example.more_differences > 0
             });
             for example in &mut set.examples {
                 let is_noise = |cell: &Cell| !real.contains_key(&general(cell, kind));

@@ -14,7 +14,8 @@ use crate::target::Target;
 pub(crate) const WAITED: &str = "requests that waited for a value of the target's";
 const NOT_MADE_UP: &str = "values sent as recorded, for the target made up no other";
 const TOO_LATE: &str = "values sent as recorded, for the target's took too long";
-pub(crate) const AMBIGUOUS: &str = "times that the target made up another value for a recorded one: sessions get their own, if they have one";
+pub(crate) const AMBIGUOUS: &str = "times that the target made up another value for a recorded one: sessions get their \
+                                     own, if they have one";
 pub(crate) const FORGOTTEN: &str =
     "values forgotten, for there were too many since they were last sent";
 
