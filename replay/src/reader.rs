@@ -83,7 +83,9 @@ where
         }
         let (mut untold_rows, mut untold_bytes) = (0, 0);
         while !self.shared.stop.load(Ordering::Relaxed) && self.report.failed.is_none() {
-            let mut row = match self.rows.next() {
+            // It is large: moved only once, to its place.
+            let mut next = self.rows.next();
+            let row = match &mut next {
                 Some(Ok(row)) => row,
                 Some(Err(error)) => {
                     self.report.failed = Some(error.to_string());
@@ -91,16 +93,18 @@ where
                 }
                 None => break,
             };
-            self.mender.mend(&mut row);
+            self.mender.mend(row);
             self.count(row.kind);
-            let plan = self.schedule.plan(&self.shared.target, &row);
+            let plan = self.schedule.plan(&self.shared.target, row);
             let response = row.response.as_ref();
             let kept = response.map_or(0, |response| response.body.len());
             let mut cost = size_of::<Job>() + row.request.bytes.len() + kept;
             if row.kind == Kind::Open {
                 cost += SESSION_BYTES;
             }
-            self.next.add(row, plan, cost);
+            if let Some(Ok(row)) = next {
+                self.next.add(row, plan, cost);
+            }
             untold_rows += 1;
             untold_bytes += cost;
             if untold_rows >= TOLD_ROWS || untold_bytes >= TOLD_BYTES {

@@ -396,13 +396,13 @@ impl<'a> Session<'a> {
             let Some(stream) = &mut self.stream else {
                 return Poll::Pending;
             };
-            let before = self.worker.now();
+            let at = self.worker.now();
             let written = ready!(Pin::new(stream).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
             self.written += written;
-            self.mark_sent(before);
+            self.mark_sent(at);
         }
         self.forget_out();
         match &mut self.stream {
@@ -419,19 +419,18 @@ impl<'a> Session<'a> {
         self.written = 0;
     }
 
-    /// Notes which requests the kernel took in a write that began at `before`.
-    fn mark_sent(&mut self, before: Timestamp) {
-        let now = self.worker.now();
+    /// Notes which requests the kernel took in a write that began at `at`.
+    fn mark_sent(&mut self, at: Timestamp) {
         let reached = self.appended_before + self.written as u64;
         for flight in self.flights.range_mut(self.unsent..) {
             if flight.sent_at.0 == 0 && (flight.start < reached || flight.start == flight.end) {
-                flight.sent_at = before;
+                flight.sent_at = at;
                 self.worker.sent();
             }
             if flight.end > reached {
                 break;
             }
-            flight.last_byte_at = now;
+            flight.last_byte_at = at;
             self.unsent += 1;
         }
         self.expect_answer();

@@ -69,11 +69,14 @@ impl<T: ArrowPrimitiveType> Steady<T> {
         self.counted += count;
     }
 
-    /// Enters what was only counted.
+    #[inline]
     fn settle(&mut self) {
-        if self.counted == 0 {
-            return;
+        if self.counted > 0 {
+            self.enter_counted();
         }
+    }
+
+    fn enter_counted(&mut self) {
         if self.numbers.is_empty() {
             self.numbers = PrimitiveBuilder::with_capacity(self.room);
         }
