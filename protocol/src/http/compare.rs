@@ -11,6 +11,7 @@ use recording::Exchange;
 
 use super::location::{self, Own};
 use super::message::Message;
+use super::set_cookie::{self, SetCookie};
 use super::wishes;
 use crate::{Difference, DifferenceKind, Terms};
 
@@ -266,18 +267,24 @@ fn fields(message: &Message, options: &wishes::Options) -> BTreeMap<String, Stri
         if is_ignored(&name, options) {
             continue;
         }
-        let value = readable(value);
         if name == SET_COOKIE {
-            if let Some((name, attributes)) = cookie(&value) {
-                cookies.entry(name).or_default().insert(attributes);
-            }
             continue;
         }
+        let value = readable(value);
         let known = fields.entry(name).or_default();
         if !known.is_empty() {
             known.push_str(", ");
         }
         known.push_str(&value);
+    }
+    if !is_ignored(SET_COOKIE, options) {
+        for cookie in set_cookie::all(&message.head, message.at) {
+            let name = match cookie.name {
+                b"" => "(no name)".to_owned(),
+                name => readable(name).into_owned(),
+            };
+            cookies.entry(name).or_default().insert(attributes(&cookie));
+        }
     }
     let join = |texts: Vec<String>| texts.join(", ");
     if !cookies.is_empty() {
@@ -299,43 +306,28 @@ fn readable(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The name, and the attributes in one order: without the times, though whether it is deleted.
-fn cookie(field: &str) -> Option<(String, String)> {
-    let mut parts = field.split(';').map(str::trim);
-    let (name, value) = parts.next()?.split_once('=')?;
-    let mut attributes: BTreeMap<String, &str> = BTreeMap::new();
-    for part in parts.filter(|part| !part.is_empty()) {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        attributes.insert(name.trim().to_ascii_lowercase(), value.trim());
-    }
-    let deleted = match (attributes.get("max-age"), attributes.get("expires")) {
-        (Some(age), _) => *age == "0" || age.starts_with('-'),
-        (None, Some(time)) => is_long_past(time),
-        (None, None) => false,
-    };
+/// The attributes in one order: without the times, though whether it is deleted.
+fn attributes(cookie: &SetCookie<'_>) -> String {
     let mut told: Vec<String> = Vec::new();
-    if deleted {
-        attributes.retain(|name, _| name != "max-age" && name != "expires");
+    if cookie.deleted {
         told.push("deleted".to_owned());
-    } else if value.trim().is_empty() {
+    } else if cookie.value.is_empty() {
         told.push("empty".to_owned());
     }
-    told.extend(attributes.into_iter().map(|(name, value)| match &*name {
-        // A target sets the domain that it is asked under.
-        "expires" | "max-age" | "domain" | "secure" | "httponly" => name,
-        "samesite" => format!("{name}={}", value.to_ascii_lowercase()),
-        _ => format!("{name}={value}"),
-    }));
+    for (name, value) in &cookie.attributes {
+        let [name, value] = [name, *value].map(readable);
+        match &*name {
+            "expires" | "max-age" if cookie.deleted => {}
+            // A target sets the domain that it is asked under.
+            "expires" | "max-age" | "domain" | "secure" | "httponly" => told.push(name.into()),
+            "samesite" => told.push(format!("{name}={}", value.to_ascii_lowercase())),
+            _ => told.push(format!("{name}={value}")),
+        }
+    }
     if told.is_empty() {
         told.push("no attributes".to_owned());
     }
-    Some((name.trim().to_owned(), told.join("; ")))
-}
-
-/// `Thu, 01 Jan 1970 00:00:00 GMT`, `Thu, 01-Jan-70 00:00:00 GMT`
-fn is_long_past(time: &str) -> bool {
-    time.split([' ', '-', ','])
-        .any(|part| matches!(part, "1970" | "70"))
+    told.join("; ")
 }
 
 /// What stands between the boundaries of a content of several parts (RFC 2046, section 5.1).

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use memchr::{memchr, memchr2_iter};
+use recording::{Response, Timestamp};
 
 use super::head::{HeadBuffer, RequestHead, ResponseHead};
 use super::message::{begins_with_interim, heads};
+use super::set_cookie;
 use crate::{Learnt, Recorded};
 
 const SHORT: usize = 1 << 10;
@@ -14,17 +16,12 @@ const SHORT: usize = 1 << 10;
 /// A cookie's name and value.
 pub type Cookie = (Vec<u8>, Vec<u8>);
 
-/// Cookies that a response sets, without those it deletes.
-pub fn set_by(head: &ResponseHead) -> Vec<Cookie> {
-    head.head
-        .values("set-cookie")
-        .filter_map(|value| {
-            let pair = value.split(|byte| *byte == b';').next()?;
-            let equals = memchr(b'=', pair)?;
-            let name = pair.get(..equals)?.trim_ascii();
-            let value = pair.get(equals + 1..)?.trim_ascii();
-            (!value.is_empty()).then(|| (name.to_vec(), value.to_vec()))
-        })
+/// Cookies that a response sets, without those it deletes. It came at `at`.
+pub fn set_by(head: &ResponseHead, at: Timestamp) -> Vec<Cookie> {
+    let cookies = set_cookie::all(head, at).into_iter();
+    cookies
+        .filter(|cookie| !cookie.deleted && !cookie.value.is_empty())
+        .map(|cookie| (cookie.name.to_vec(), cookie.value.to_vec()))
         .collect()
 }
 
@@ -47,8 +44,8 @@ pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) ->
     let mut text = Vec::with_capacity(field.len());
     let mut mapped = 0;
     for piece in field.split(|byte| *byte == b';') {
-        let cookie = split(piece);
-        if cookie.is_some_and(|(name, _)| !wanted(name)) {
+        let (name, value) = split(piece);
+        if !wanted(name) {
             continue;
         }
         let piece = if text.is_empty() {
@@ -57,17 +54,16 @@ pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) ->
             text.push(b';');
             piece
         };
-        let new = cookie.and_then(|(name, value)| {
-            let new = learnt.target(&key(name), value)?;
-            (*new != *value).then_some(new)
-        });
-        match (new, memchr(b'=', piece)) {
-            (Some(new), Some(equals)) => {
+        let new = learnt.target(&key(name), value);
+        match new.filter(|new| **new != *value) {
+            Some(new) => {
                 mapped += 1;
-                text.extend_from_slice(piece.get(..=equals).unwrap_or_default());
+                let bare = piece.trim_ascii_end();
+                let before = bare.get(..bare.len() - value.len());
+                text.extend_from_slice(before.unwrap_or_default());
                 text.extend_from_slice(&new);
             }
-            _ => text.extend_from_slice(piece),
+            None => text.extend_from_slice(piece),
         }
     }
     (text, mapped)
@@ -77,24 +73,29 @@ pub fn rewrite(field: &[u8], learnt: &Learnt, wanted: impl Fn(&[u8]) -> bool) ->
 pub fn mapped<'f>(field: &'f [u8], learnt: &Learnt) -> impl Iterator<Item = (&'f [u8], Arc<[u8]>)> {
     field
         .split(|byte| *byte == b';')
-        .filter_map(split)
+        .map(split)
         .filter_map(|(name, value)| Some((value, learnt.target(&key(name), value)?)))
         .filter(|(value, target)| **target != **value)
 }
 
-fn split(piece: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = memchr(b'=', piece)?;
-    let value = piece.get(equals + 1..)?.trim_ascii_end();
-    Some((piece.get(..equals)?.trim_ascii(), value))
+/// Name and value of a cookie; without `=` it has no name.
+fn split(piece: &[u8]) -> (&[u8], &[u8]) {
+    let equals = memchr(b'=', piece);
+    let (name, value) = match equals.and_then(|equals| piece.split_at_checked(equals)) {
+        Some((name, value)) => (name, value.get(1..).unwrap_or_default()),
+        None => (&b""[..], piece.trim_ascii_start()),
+    };
+    (name.trim_ascii(), value.trim_ascii_end())
 }
 
 /// What a response sets, as the run knows it.
-pub fn made_up(response: &[u8]) -> Vec<Recorded> {
-    if !may_be_set_by(response) {
+pub fn made_up(response: &Response) -> Vec<Recorded> {
+    if !may_be_set_by(&response.body) {
         return Vec::new();
     }
-    let head = heads(response).map(|(_, head, _)| head);
-    let cookies = head.iter().flat_map(set_by);
+    let head = heads(&response.body).map(|(_, head, _)| head);
+    let cookies = head.iter();
+    let cookies = cookies.flat_map(|head| set_by(head, response.first_byte_at));
     cookies
         .map(|(name, value)| (key(&name).into(), value.into()))
         .collect()
@@ -115,8 +116,8 @@ pub fn sent_back(request: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Recorded
     let fields = head.iter().flat_map(|head| head.head.values("cookie"));
     fields
         .flat_map(|field| field.split(|byte| *byte == b';'))
-        .filter_map(split)
-        .filter(|(name, _)| wanted(name))
+        .map(split)
+        .filter(|(name, value)| wanted(name) && !value.is_empty())
         .map(|(name, value)| (key(name).into(), value.into()))
         .collect()
 }
@@ -161,9 +162,19 @@ fn key(name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1_000_000_000_000_000_000);
+
+    fn made_up(text: &[u8]) -> Vec<Recorded> {
+        super::made_up(&Response {
+            body: text.to_vec(),
+            first_byte_at: NOW,
+            ..Response::default()
+        })
+    }
+
     fn cookies(fields: &str) -> Vec<Cookie> {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
-        set_by(&ResponseHead::parse(text.as_bytes()).unwrap())
+        set_by(&ResponseHead::parse(text.as_bytes()).unwrap(), NOW)
     }
 
     #[test]
@@ -190,7 +201,8 @@ mod tests {
     fn what_the_target_set_is_written_instead() {
         let mut learnt = Learnt::default();
         let recorded = cookies(
-            "Set-Cookie: sid=old; Path=/\r\nSet-Cookie: theme=dark\r\nSet-Cookie: gone=; Max-Age=0\r\n",
+            "Set-Cookie: sid=before; Path=/\r\nSet-Cookie: sid=old; Path=/\r\nSet-Cookie: theme=dark\r\n\
+             Set-Cookie: gone=; Max-Age=0\r\nSet-Cookie: left=x; Expires=Sat, 08 Sep 2001 00:00:00 GMT\r\n",
         );
         let target = cookies("Set-Cookie: theme=dark\r\nset-cookie: sid=brand-new; HttpOnly\r\n");
         assert_eq!(recorded.len(), 2);
@@ -207,6 +219,11 @@ mod tests {
             1
         );
         learn(&recorded, &target, &mut learnt);
+        let [nameless, other] = [
+            cookies("Set-Cookie: token\r\n"),
+            cookies("Set-Cookie: new\r\n"),
+        ];
+        learn(&nameless, &other, &mut learnt);
         for (field, written, mapped) in [
             (
                 "theme=dark; sid=old ; sid=other;lone",
@@ -216,6 +233,9 @@ mod tests {
             ("ad=1; a=b;c=d", "a=b;c=d", 0),
             ("a=b; ad=1; sid=old; ad=2", "a=b; sid=brand-new", 1),
             ("ad=1", "", 0),
+            ("token", "new", 1),
+            ("a=b; =token ;c=d", "a=b; =new;c=d", 1),
+            ("a; ;b=", "a; ;b=", 0),
         ] {
             let (found, count) = rewrite(field.as_bytes(), &learnt, |name| name != b"ad");
             assert_eq!(String::from_utf8(found).unwrap(), written);

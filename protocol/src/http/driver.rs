@@ -73,19 +73,23 @@ impl HttpDriver {
     }
 
     /// From the head of the response on its way in.
-    fn learn(&mut self, events: &mut Vec<DriverEvent>) {
+    fn learn(&mut self, at: Timestamp, events: &mut Vec<DriverEvent>) {
         let head = self.reply.as_ref().and_then(Reply::head);
         if let (Some(head), Some(oldest)) = (head, self.under_way.front_mut())
             && !oldest.recorded.is_empty()
         {
             let recorded = std::mem::take(&mut oldest.recorded);
-            cookies::learn(&recorded, &cookies::set_by(head), &mut self.login.learnt);
+            cookies::learn(
+                &recorded,
+                &cookies::set_by(head, at),
+                &mut self.login.learnt,
+            );
             events.push(DriverEvent::Learnt);
         }
     }
 
-    fn answered(&mut self, out: &mut Vec<u8>, events: &mut Vec<DriverEvent>) {
-        self.learn(events);
+    fn answered(&mut self, at: Timestamp, out: &mut Vec<u8>, events: &mut Vec<DriverEvent>) {
+        self.learn(at, events);
         let Some(reply) = self.reply.take() else {
             return;
         };
@@ -198,8 +202,8 @@ impl Driver for HttpDriver {
             return unsupported("request after an upgrade");
         }
         let bytes = &request.request.bytes;
-        let kept = request.response.as_ref().map(|response| &response.body);
-        let recorded = kept.and_then(|body| heads(body));
+        let kept = request.response.as_ref();
+        let recorded = kept.and_then(|response| heads(&response.body));
         let continued = recorded
             .as_ref()
             .is_some_and(|(interims, _, _)| interims.contains(&100));
@@ -213,6 +217,8 @@ impl Driver for HttpDriver {
         };
         self.cookies_mapped += mapped;
         let body = bytes.get(head.len..).unwrap_or_default();
+        let set = recorded.zip(kept);
+        let set = set.map(|((_, head, _), kept)| cookies::set_by(&head, kept.first_byte_at));
         let mut held = Vec::new();
         // Who was never asked to continue in the recording had sent it without waiting.
         if continued && !blocked && head.expects {
@@ -223,7 +229,7 @@ impl Driver for HttpDriver {
         self.under_way.push_back(UnderWay {
             asked: head.asked,
             keeps_alive: head.keeps_alive,
-            recorded: recorded.map_or_else(Vec::new, |(_, head, _)| cookies::set_by(&head)),
+            recorded: set.unwrap_or_default(),
             held,
         });
         Ok(())
@@ -257,10 +263,10 @@ impl Driver for HttpDriver {
             self.received += used as u64;
             rest = rest.get(used..).unwrap_or_default();
             match progress {
-                Progress::More => self.learn(events),
+                Progress::More => self.learn(at, events),
                 Progress::Interim(100) => self.release(out),
                 Progress::Interim(_) => {}
-                Progress::Done => self.answered(out, events),
+                Progress::Done => self.answered(at, out, events),
             }
         }
         Ok(())
@@ -269,7 +275,7 @@ impl Driver for HttpDriver {
     fn end(
         &mut self,
         in_order: bool,
-        _at: Timestamp,
+        at: Timestamp,
         events: &mut Vec<DriverEvent>,
     ) -> Result<(), DriverError> {
         if self.tunnel {
@@ -277,7 +283,7 @@ impl Driver for HttpDriver {
         }
         // What only the connection's end delimits is whole when that was no error (RFC 9112, section 8).
         if in_order && self.reply.as_mut().is_some_and(Reply::close) {
-            self.answered(&mut Vec::new(), events);
+            self.answered(at, &mut Vec::new(), events);
         } else {
             self.reset();
             events.push(DriverEvent::Reconnect { unread: false });

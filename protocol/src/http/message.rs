@@ -1,6 +1,6 @@
 //! A kept response, read again: for digests, comparison and people.
 
-use recording::Exchange;
+use recording::{Exchange, Timestamp};
 
 use super::body::{Asked, Body};
 use super::content;
@@ -11,6 +11,8 @@ pub struct Message {
     /// Statuses of the interim responses before it.
     pub interims: Vec<u16>,
     pub head: ResponseHead,
+    /// When it began to come.
+    pub at: Timestamp,
     /// Without chunks, and decoded where it can be.
     pub content: Vec<u8>,
     /// The codings that could not be undone are still on.
@@ -24,6 +26,7 @@ impl Message {
     pub fn of(exchange: &Exchange) -> Option<Message> {
         let response = exchange.response.as_ref()?;
         let mut message = Message::read(&response.body, Asked::of(&*exchange.request.command))?;
+        message.at = response.first_byte_at;
         message.cut |= (response.body.len() as u64) < response.wire_len;
         Some(message)
     }
@@ -49,6 +52,7 @@ impl Message {
         Some(Message {
             interims,
             head,
+            at: Timestamp::default(),
             encoded: decoded.is_none() && !codings.is_empty(),
             content: decoded.unwrap_or(raw),
             cut,

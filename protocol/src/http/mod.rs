@@ -19,6 +19,7 @@ mod reply;
 mod rewrite;
 mod secrets;
 mod seek;
+mod set_cookie;
 mod show;
 pub mod template;
 #[cfg(test)]
@@ -101,7 +102,7 @@ impl Protocol for Http {
 
     fn made_up(&self, recorded: &Exchange) -> Vec<Recorded> {
         let response = recorded.response.as_ref();
-        response.map_or_else(Vec::new, |response| cookies::made_up(&response.body))
+        response.map_or_else(Vec::new, cookies::made_up)
     }
 
     fn sent_back(&self, request: &Exchange, options: &[(Arc<str>, Arc<str>)]) -> Vec<Recorded> {

@@ -7,11 +7,14 @@ use super::super::reply::Reply;
 use super::lines::MAX_ALIGNED;
 use super::*;
 
+/// The 9th of September 2001.
+const NOW: Timestamp = Timestamp(1_000_000_000_000_000_000);
+
 fn answered(text: &[u8], cap: usize) -> Exchange {
     let mut reply = Reply::new(Asked::Other, cap, None);
     let mut rest = text;
     while !rest.is_empty() {
-        let (used, _) = reply.feed(rest, Timestamp(0)).unwrap();
+        let (used, _) = reply.feed(rest, NOW).unwrap();
         rest = rest.get(used..).unwrap();
     }
     let (status, response, _) = reply.finish();
@@ -179,17 +182,30 @@ fn what_is_said_of_a_cookie_is_compared() {
         "x; Max-Age=-1; Expires=Fri, 1 May 2026",
         "; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
         "; expires=Thu, 01-Jan-70 00:00:01 GMT",
+        "x; Expires=Sat, 08 Sep 2001 00:00:00 GMT",
+        "a; Path=/\r\nSet-Cookie: sid=; Path=/\r\nSet-Cookie: sid=; Max-Age=0; path=/",
     ];
     for deletion in deletions {
-        assert_eq!(differing("; Max-Age=0", deletion), [""; 0]);
-        assert_eq!(
-            differing("a; Max-Age=60", deletion),
-            ["headers, header set-cookie sid: max-age / deleted"]
-        );
+        let path = if deletion.contains("path") {
+            "; Path=/"
+        } else {
+            ""
+        };
+        let [old, gone] = ["a; Max-Age=60", "; Max-Age=0"].map(|it| it.to_owned() + path);
+        assert_eq!(differing(&gone, deletion), [""; 0]);
+        let told = differing(&old, deletion).concat().replace("; path=/", "");
+        assert_eq!(told, "headers, header set-cookie sid: max-age / deleted");
     }
     assert_eq!(
         differing("a", ""),
         ["headers, header set-cookie sid: no attributes / empty"]
+    );
+    // The last one counts, and it may be without a name.
+    assert_eq!(differing("a; HttpOnly\r\nSet-Cookie: sid=b", "b"), [""; 0]);
+    let nameless = differing("a", "a\r\nSet-Cookie: token");
+    assert_eq!(
+        nameless,
+        ["headers, header set-cookie: sid / (no name), sid"]
     );
 }
 
