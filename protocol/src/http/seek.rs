@@ -1,6 +1,7 @@
 //! Looks for the next message after bytes were lost.
 
 use memchr::memchr;
+use recording::Timestamp;
 
 use crate::{Probe, Side};
 
@@ -11,20 +12,35 @@ const MAX_LINE: usize = 16 << 10;
 #[derive(Clone, Debug, Default)]
 pub struct Seek {
     held: Vec<u8>,
+    /// When the first of them came.
+    since: Timestamp,
 }
 
 impl Seek {
-    /// The bytes from the beginning of a message on, once it is certain.
-    pub fn take(&mut self, from: Side, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// Once the beginning of a message is certain: those of its bytes that came before `bytes`, and when.
+    pub fn take(
+        &mut self,
+        from: Side,
+        bytes: &[u8],
+        at: Timestamp,
+    ) -> Option<(Vec<u8>, Timestamp)> {
         let mut candidate = std::mem::take(&mut self.held);
+        let mut before = candidate.len();
         candidate.extend_from_slice(bytes);
         let mut found = begins(from, &candidate);
-        if found == Probe::No && candidate.len() > bytes.len() {
-            candidate = bytes.to_vec();
+        if found == Probe::No && before > 0 {
+            candidate.drain(..before);
+            before = 0;
             found = begins(from, &candidate);
         }
+        if before == 0 {
+            self.since = at;
+        }
         match found {
-            Probe::Yes => return Some(candidate),
+            Probe::Yes => {
+                candidate.truncate(before);
+                return Some((candidate, self.since));
+            }
             Probe::More => self.held = candidate,
             Probe::No => {}
         }
@@ -154,10 +170,11 @@ mod tests {
 
     fn taken(from: Side, pieces: &[&str]) -> Option<String> {
         let mut seek = Seek::default();
-        pieces
-            .iter()
-            .find_map(|piece| seek.take(from, piece.as_bytes()))
-            .map(|bytes| String::from_utf8(bytes).unwrap())
+        let mut pieces = pieces.iter();
+        pieces.find_map(|piece| {
+            let (held, _) = seek.take(from, piece.as_bytes(), Timestamp(0))?;
+            Some(String::from_utf8(held).unwrap() + piece)
+        })
     }
 
     #[test]

@@ -18,9 +18,10 @@ impl HttpDecoder {
     fn server_step(&mut self, bytes: &[u8], at: Timestamp, out: &mut Vec<Exchange>) -> usize {
         match &mut self.server {
             Server::Seeking(seek) => {
-                if let Some(found) = seek.take(Side::Server, bytes) {
+                if let Some((held, since)) = seek.take(Side::Server, bytes, at) {
                     self.server = Server::Between;
-                    self.server_bytes(&found, at, out);
+                    self.server_bytes(&held, since, out);
+                    self.server_bytes(bytes, at, out);
                 }
                 bytes.len()
             }

@@ -59,9 +59,10 @@ impl HttpDecoder {
                 bytes.len()
             }
             Client::Seeking(seek) => {
-                if let Some(found) = seek.take(Side::Client, bytes) {
+                if let Some((held, since)) = seek.take(Side::Client, bytes, at) {
                     self.client = Client::Between;
-                    self.client_bytes(&found, at, out);
+                    self.client_bytes(&held, since, out);
+                    self.client_bytes(bytes, at, out);
                 }
                 bytes.len()
             }

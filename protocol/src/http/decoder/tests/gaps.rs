@@ -27,6 +27,32 @@ fn a_lost_response_leaves_the_others_paired() {
 }
 
 #[test]
+fn what_comes_in_two_packets_after_a_gap_has_the_time_of_the_first() {
+    let cut = |text: &'static str| text.split_at(9);
+    let [(request, rest), (response, more)] = [cut(GET), cut(OK)];
+    let pieces = [
+        client(GET),
+        server(OK),
+        Gap(Client, 0),
+        client(request),
+        client(rest),
+        server(OK),
+        Gap(Server, 0),
+        client(GET),
+        server(response),
+        server(more),
+    ];
+    let (_, rows) = decode(&pieces);
+    let request = &rows.get(2).unwrap();
+    assert_eq!(request.started_at, Timestamp(3));
+    assert_eq!(request.request.last_byte_at, Timestamp(4));
+    let mut responses = rows.iter().rev().filter_map(|row| row.response.as_ref());
+    let response = responses.next().unwrap();
+    assert_eq!(response.first_byte_at, Timestamp(8));
+    assert_eq!(response.last_byte_at, Timestamp(9));
+}
+
+#[test]
 fn a_gap_in_a_body_of_known_length_is_bridged() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
     let pieces = [
