@@ -21,7 +21,8 @@ pub fn mark(name: &[u8], value: &[u8]) -> Mark {
 ///
 /// One recorded value may stand for several of the target's (a role, a variant of a test): each driver has a
 /// clone of its own, which knows best what it learnt itself.
-#[derive(Clone)]
+///
+/// What drivers know best takes room too; only what there is room for is known so.
 pub struct Learnt {
     own: LruCache<Mark, Arc<[u8]>, RandomState>,
     shared: Arc<Mutex<Known>>,
@@ -30,6 +31,8 @@ pub struct Learnt {
 struct Known {
     targets: LruCache<Mark, Arc<[u8]>, RandomState>,
     bytes: usize,
+    /// Of what drivers know best, for all of them.
+    own_bytes: usize,
     forgotten: u64,
     ambiguous: u64,
 }
@@ -44,11 +47,23 @@ impl Learnt {
     /// The target may have made up the same.
     pub fn teach(&mut self, name: &[u8], recorded: &[u8], target: &[u8]) {
         let (mark, target) = (mark(name, recorded), Arc::from(target));
-        self.lock().insert(mark, Arc::clone(&target));
-        self.own.put(mark, target);
-        if self.own.len() > Self::MAX_OWN {
-            self.own.pop_lru();
+        let mut out = self.own.pop(&mark).map(|it| Self::size(&it));
+        if self.own.len() >= Self::MAX_OWN {
+            out = self.own.pop_lru().map(|(_, it)| Self::size(&it));
         }
+        let mut known = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        known.own_bytes -= out.unwrap_or_default();
+        let fits = known.own_bytes + Self::size(&target) <= Self::MAX_BYTES / 2;
+        if fits {
+            known.own_bytes += Self::size(&target);
+            self.own.put(mark, Arc::clone(&target));
+        }
+        known.insert(mark, target);
+    }
+
+    /// Of a value in memory, with what it takes beside its bytes.
+    fn size(value: &[u8]) -> usize {
+        value.len() + Self::ENTRY
     }
 
     pub fn target(&self, name: &[u8], recorded: &[u8]) -> Option<Arc<[u8]>> {
@@ -72,6 +87,25 @@ impl Learnt {
     }
 }
 
+/// Knows what all know, and nothing best.
+impl Clone for Learnt {
+    fn clone(&self) -> Learnt {
+        Learnt {
+            own: LruCache::unbounded_with_hasher(RandomState::new()),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl Drop for Learnt {
+    fn drop(&mut self) {
+        let own: usize = self.own.iter().map(|(_, it)| Self::size(it)).sum();
+        if own > 0 {
+            self.lock().own_bytes -= own;
+        }
+    }
+}
+
 impl Default for Learnt {
     fn default() -> Learnt {
         Learnt {
@@ -86,6 +120,7 @@ impl Default for Known {
         Known {
             targets: LruCache::unbounded_with_hasher(RandomState::new()),
             bytes: 0,
+            own_bytes: 0,
             forgotten: 0,
             ambiguous: 0,
         }
@@ -94,15 +129,15 @@ impl Default for Known {
 
 impl Known {
     fn insert(&mut self, mark: Mark, target: Arc<[u8]>) {
-        self.bytes += target.len() + Learnt::ENTRY;
+        self.bytes += Learnt::size(&target);
         if let Some(before) = self.targets.put(mark, Arc::clone(&target)) {
-            self.bytes -= before.len() + Learnt::ENTRY;
+            self.bytes -= Learnt::size(&before);
             self.ambiguous += u64::from(before != target);
         }
-        while self.bytes > Learnt::MAX_BYTES
+        while self.bytes + self.own_bytes > Learnt::MAX_BYTES
             && let Some((_, oldest)) = self.targets.pop_lru()
         {
-            self.bytes -= oldest.len() + Learnt::ENTRY;
+            self.bytes -= Learnt::size(&oldest);
             self.forgotten += 1;
         }
     }
@@ -128,10 +163,15 @@ mod tests {
         for n in 0..8 {
             learnt.teach(b"large", &[n], &large);
             assert_eq!(reader.target(b"a", b"1").as_deref(), Some(&b"one"[..]));
+            let known = learnt.lock();
+            assert!(known.bytes + known.own_bytes <= Learnt::MAX_BYTES);
         }
         assert_eq!(reader.target(b"a", b"2"), None);
         assert!(reader.target(b"large", &[7]).is_some());
-        assert_eq!(learnt.forgotten(), 6);
+        assert_eq!(learnt.forgotten(), 7);
+        assert!(reader.lock().own_bytes > large.len());
+        drop(learnt);
+        assert_eq!(reader.lock().own_bytes, 0);
     }
 
     #[test]
@@ -159,6 +199,8 @@ mod tests {
             ann.teach(b"n", &[n], b"x");
         }
         assert_eq!(ann.own.len(), Learnt::MAX_OWN);
+        let own = Learnt::MAX_OWN * (Learnt::ENTRY + 1);
+        assert_eq!(ann.lock().own_bytes, own + Learnt::ENTRY + "admin".len());
         assert_eq!(&*target(&ann), b"admin");
     }
 }
