@@ -46,7 +46,9 @@ pub struct Manner {
     #[arg(long, value_name = "NAME[: VALUE]", help_heading = HTTP)]
     header: Vec<String>,
 
-    /// Send this header in place of the recorded one, or in addition. May be given several times.
+    /// Send this header in place of the recorded ones of its name, or in addition; a Cookie in place of
+    /// what the target set, a Host in place of the target's. May be given several times; of several of
+    /// one name the last counts.
     #[arg(long, value_name = "NAME: VALUE", help_heading = HTTP)]
     set_header: Vec<String>,
 
@@ -63,7 +65,8 @@ pub struct Manner {
     #[arg(long, value_name = "FROM=TO", help_heading = HTTP)]
     rewrite_url: Vec<String>,
 
-    /// Leave the recorded Host as it is.
+    /// Leave the recorded Host as it is, and Origin, Referer and absolute URLs [default: they name the
+    /// target as its URL does].
     #[arg(long, help_heading = HTTP)]
     keep_host: bool,
 }

@@ -1,6 +1,7 @@
 //! The head of a recorded request, as it is sent to the target.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use base64::Engine;
@@ -26,6 +27,7 @@ pub fn head(
         host: head.head.value("host").unwrap_or_default(),
         blanked,
         mapped: 0,
+        set: BTreeSet::new(),
         echoes: echoes(head, login),
     };
     let mut copied = 0;
@@ -53,8 +55,7 @@ pub fn head(
     replace(end..end, b"");
     let options = &login.options;
     for (name, value) in wishes::set_headers(options) {
-        let dropped = wishes::drops_header(options, name.as_bytes());
-        if dropped || head.head.value(name).is_none() {
+        if writer.set.insert(name.as_bytes().to_ascii_lowercase()) {
             replace(end..end, format!("{name}: {value}\r\n").as_bytes());
         }
     }
@@ -75,13 +76,17 @@ struct Writer<'a> {
     host: &'a [u8],
     blanked: bool,
     mapped: u64,
+    /// Lower-case names of fields that have the user's value already.
+    set: BTreeSet<Vec<u8>>,
     /// Values of cookies as recorded, and as the target set them.
     echoes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A page's script may send a cookie's value in a header too, for the server to compare (a double-submit
-/// token): as it stands or decoded. Shorter ones may be equal by chance.
+/// token): as it stands or decoded. Shorter ones may be equal by chance, and in a header that is named after
+/// such tokens only the shortest.
 const MIN_ECHO: usize = 16;
+const MIN_TOKEN: usize = 6;
 
 fn echoes(head: &RequestHead, login: &Login) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut echoes = Vec::new();
@@ -95,8 +100,16 @@ fn echoes(head: &RequestHead, login: &Login) -> Vec<(Vec<u8>, Vec<u8>)> {
         echoes.push((recorded_decoded, target_decoded));
         echoes.push((recorded.to_vec(), target.to_vec()));
     }
-    echoes.retain(|(recorded, _)| recorded.len() >= MIN_ECHO);
+    echoes.retain(|(recorded, _)| recorded.len() >= MIN_TOKEN);
     echoes
+}
+
+/// Is it named after tokens against forged requests?
+fn is_of_tokens(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    [&b"csrf"[..], b"xsrf"]
+        .iter()
+        .any(|word| memmem::find(&name, word).is_some())
 }
 
 impl<'a> Writer<'a> {
@@ -127,6 +140,9 @@ impl<'a> Writer<'a> {
         let new = if wishes::drops_header(options, name) {
             return Fate::Dropped;
         } else if let Some(new) = wishes::set_header(options, name) {
+            if !self.set.insert(name.to_ascii_lowercase()) {
+                return Fate::Dropped;
+            }
             Some(Cow::Borrowed(new.as_bytes()))
         } else if is(b"host") {
             authority.map(Cow::Borrowed)
@@ -144,7 +160,9 @@ impl<'a> Writer<'a> {
         } else if self.blanked && is(b"authorization") {
             self.credentials(value).map(Cow::Owned)
         } else {
-            let echo = self.echoes.iter().find(|(recorded, _)| recorded == value);
+            let fits = value.len() >= MIN_ECHO || is_of_tokens(name);
+            let mut echoes = self.echoes.iter().filter(|_| fits);
+            let echo = echoes.find(|(recorded, _)| recorded == value);
             echo.map(|(_, target)| Cow::Owned(target.clone()))
         };
         new.map_or(Fate::Kept, Fate::Other)
@@ -154,7 +172,8 @@ impl<'a> Writer<'a> {
     fn credentials(&self, value: &[u8]) -> Option<Vec<u8>> {
         let basic = value.get(..6)?.eq_ignore_ascii_case(b"basic ");
         let user = self.login.user.as_deref().filter(|_| basic)?;
-        let password = self.login.password.as_deref()?;
+        // A URL does not tell an empty password from none.
+        let password = self.login.password.as_deref().unwrap_or_default();
         let encoded = STANDARD.encode(format!("{user}:{password}"));
         Some(format!("Basic {encoded}").into_bytes())
     }

@@ -9,12 +9,12 @@ use super::head::{HeadBuffer, RequestHead};
 /// Options by their names on the command line.
 pub type Options = [(Arc<str>, Arc<str>)];
 
-const FRAMES: &str = "it says where the body ends";
+const FRAMES: &str = "it says where the body ends, and the body is sent as recorded";
 
 /// Those that change nothing (RFC 9110, section 9.2.1), and CONNECT, which the driver refuses.
 const SAFE: [&str; 5] = ["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
 
-pub fn values<'a>(options: &'a Options, name: &'a str) -> impl Iterator<Item = &'a str> {
+pub fn values<'a>(options: &'a Options, name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
     options
         .iter()
         .filter(move |(known, _)| &**known == name)
@@ -73,16 +73,25 @@ pub fn drops_cookie(options: &Options, name: &[u8]) -> bool {
     values(options, "drop-cookie").any(|known| known.as_bytes() == name)
 }
 
-/// Names and values of the fields to set.
+/// Names and values of the fields to set. Of several of one name the last counts.
 pub fn set_headers(options: &Options) -> impl Iterator<Item = (&str, &str)> {
-    let fields = values(options, "set-header").filter_map(|field| field.split_once(':'));
-    fields.map(|(name, value)| (name.trim(), value.trim()))
+    let mut fields: Vec<(&str, &str)> = Vec::new();
+    for field in values(options, "set-header") {
+        if let Some((name, value)) = field.split_once(':') {
+            let (name, value) = (name.trim(), value.trim());
+            fields.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            fields.push((name, value));
+        }
+    }
+    fields.into_iter()
 }
 
 pub fn set_header<'a>(options: &'a Options, name: &[u8]) -> Option<&'a str> {
-    let mut fields = set_headers(options);
-    let found = fields.find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
-    found.map(|(_, value)| value)
+    let mut fields = values(options, "set-header")
+        .rev()
+        .filter_map(|field| field.split_once(':'));
+    let found = fields.find(|(known, _)| known.trim().as_bytes().eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.trim())
 }
 
 /// Is it an option of a comparison, and can it have the value?

@@ -168,6 +168,25 @@ fn fields_are_set_and_credentials_filled_in() {
 }
 
 #[test]
+fn a_field_is_set_once() {
+    let fields = ["X-A: 1", "Cookie: c=d", "x-a: 2", "X-B: 3", "X-B: 4"];
+    let set = |field: &str| (Arc::from("set-header"), Arc::from(field));
+    let login = Login {
+        user: Some("u".into()),
+        options: fields.map(set).to_vec(),
+        ..to_target()
+    };
+    let text = "GET / HTTP/1.1\r\nX-A: old\r\nCookie: a=b\r\nx-a: older\r\nCookie: b=c\r\n\
+        Authorization: Basic ****\r\n\r\n";
+    let mut request = recorded(text, "");
+    request.notes.add(Notes::SECRET_BLANKED);
+    assert_eq!(
+        sent(&mut driver(login), &request),
+        "GET / HTTP/1.1\r\nX-A: 2\r\nCookie: c=d\r\nAuthorization: Basic dTo=\r\nX-B: 4\r\n\r\n"
+    );
+}
+
+#[test]
 fn fields_and_cookies_are_left_out() {
     let option = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
     let options = [
@@ -221,16 +240,19 @@ fn a_header_that_repeats_a_cookie_goes_with_it() {
         b"fedcba9876543210%3D",
     );
     learnt.teach(b"cookie lang", b"en", b"de");
+    learnt.teach(b"cookie short", b"a1b2c3", b"x9y8z7");
     let mut driver = driver(login.clone());
-    let cookies = "Cookie: csrf=0123456789abcdef%3D; lang=en\r\n";
+    let cookies = "Cookie: csrf=0123456789abcdef%3D; lang=en; short=a1b2c3\r\n";
     let text = format!(
         "POST / HTTP/1.1\r\nX-Csrf: 0123456789abcdef%3D\r\nX-Xsrf: 0123456789abcdef=\r\n\
+         X-CSRF-Token: a1b2c3\r\nX-Other: a1b2c3\r\nX-XSRF-Lang: en\r\n\
          Accept-Language: en\r\n{cookies}X-Part: a 0123456789abcdef=\r\n\r\n"
     );
     assert_eq!(
         sent(&mut driver, &recorded(&text, "")),
         "POST / HTTP/1.1\r\nX-Csrf: fedcba9876543210%3D\r\nX-Xsrf: fedcba9876543210=\r\n\
-         Accept-Language: en\r\nCookie: csrf=fedcba9876543210%3D; lang=de\r\n\
+         X-CSRF-Token: x9y8z7\r\nX-Other: a1b2c3\r\nX-XSRF-Lang: en\r\n\
+         Accept-Language: en\r\nCookie: csrf=fedcba9876543210%3D; lang=de; short=x9y8z7\r\n\
          X-Part: a 0123456789abcdef=\r\n\r\n"
     );
 }
