@@ -2,6 +2,7 @@
 
 mod json;
 mod lines;
+mod names;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use memchr::memmem;
 use recording::Exchange;
 
-use super::location::{self, Own};
+use self::names::Names;
+use super::location;
 use super::message::Message;
 use super::set_cookie::{self, SetCookie};
 use super::wishes;
@@ -95,13 +97,11 @@ pub fn compare(expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<D
     let mut differences = Vec::new();
     match (Message::of(expected), Message::of(observed)) {
         (Some(old), Some(new)) => {
-            let owns = || {
-                let old = Own::new(expected, terms.expected_target.as_deref());
-                [old, Own::new(observed, terms.observed_target.as_deref())]
-            };
-            compare_fields([&old, &new], &terms.options, owns, &mut differences);
+            let names = Names::new(expected, observed, terms);
+            compare_fields([&old, &new], &terms.options, &names, &mut differences);
             if digest(expected) != digest(observed) {
-                compare_contents(expected, observed, &old, &new, &mut differences);
+                let sides = [expected, observed];
+                compare_contents(sides, [&old, &new], &names, &mut differences);
             }
         }
         _ => {
@@ -193,22 +193,24 @@ fn by_digest(place: &str, expected: &Exchange, observed: &Exchange) -> Differenc
 fn compare_fields(
     messages: [&Message; 2],
     options: &wishes::Options,
-    owns: impl Fn() -> [Own; 2],
+    names: &Names<'_>,
     differences: &mut Vec<Difference>,
 ) {
     let [old, new] = messages.map(|message| fields(message, options));
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for name in names {
+    let known: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in known {
         let same = match (old.get(name), new.get(name)) {
             // The cookie's name is not on both sides, and that is told.
             (None, _) | (_, None) if name.starts_with(COOKIE_ATTRIBUTES) => true,
             (Some(old), Some(new)) if REFERENCES.contains(&name.as_str()) => {
-                old == new || location::is_same([old, new], owns().each_ref())
+                old == new || location::is_same([old, new], names.owns().each_ref())
             }
             (Some(old), Some(new)) if name == CONTENT_TYPE => {
                 content_type(old) == content_type(new)
             }
-            (old, new) => old == new,
+            (Some(old), Some(new)) => names.is_same(old, new),
+            (None, None) => true,
+            _ => false,
         };
         if !same {
             let (old, new) = (old.get(name), new.get(name));
@@ -348,10 +350,9 @@ fn parts(message: &Message) -> Option<Vec<&[u8]>> {
 }
 
 fn compare_contents(
-    expected: &Exchange,
-    observed: &Exchange,
-    old: &Message,
-    new: &Message,
+    [expected, observed]: [&Exchange; 2],
+    [old, new]: [&Message; 2],
+    names: &Names<'_>,
     differences: &mut Vec<Difference>,
 ) {
     if old.cut || new.cut {
@@ -362,6 +363,12 @@ fn compare_contents(
         differences.push(by_digest(BODY, expected, observed));
         return;
     }
+    let texts = [old, new].map(|message| std::str::from_utf8(&message.content).ok());
+    if let [Some(old), Some(new)] = texts
+        && names.is_same(old, new)
+    {
+        return;
+    }
     let media = old.media_type();
     if media.starts_with(MULTIPART)
         && let [Some(old), Some(new)] = [parts(old), parts(new)]
@@ -369,25 +376,21 @@ fn compare_contents(
     {
         return;
     }
-    if media == "application/json" || media.ends_with("+json") {
-        let texts = [old, new].map(|message| std::str::from_utf8(&message.content).ok());
-        if let [Some(old), Some(new)] = texts
-            && let Some(mut found) = json::differences(old, new)
-        {
-            differences.append(&mut found);
-            return;
-        }
+    let is_json = media == "application/json" || media.ends_with("+json");
+    if is_json
+        && let [Some(old), Some(new)] = texts
+        && let Some(mut found) = json::differences(old, new, names)
+    {
+        differences.append(&mut found);
+        return;
     }
     let text = media.starts_with("text/")
         || media.ends_with("json")
         || media.ends_with("xml")
         || media.ends_with("javascript")
         || media == "application/x-www-form-urlencoded";
-    match (
-        std::str::from_utf8(&old.content),
-        std::str::from_utf8(&new.content),
-    ) {
-        (Ok(old), Ok(new)) if text => lines::compare(old, new, differences),
+    match texts {
+        [Some(old), Some(new)] if text => lines::compare(old, new, names, differences),
         _ => {
             let empty = [old, new].map(|message| message.content.is_empty());
             let place = match empty {

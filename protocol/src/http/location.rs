@@ -45,6 +45,12 @@ impl Own {
         own
     }
 
+    /// The scheme, and the host with the port where it was written: of the target, or of the server that was
+    /// recorded.
+    pub fn name(&self) -> Option<(&str, &str)> {
+        Some((&self.scheme, self.names.first()?))
+    }
+
     fn is_host(&self, authority: &str) -> bool {
         let mut names = self.names.iter();
         names.any(|name| host(name).eq_ignore_ascii_case(host(authority)))

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::names::Names;
 use super::{ABSENT, MAX_PLACES, one_sided, tell};
 use crate::Difference;
 
@@ -13,18 +14,19 @@ use crate::Difference;
 const MAX_DEPTH: usize = 128;
 
 /// `None` where one of them cannot be read.
-pub(super) fn differences(old: &str, new: &str) -> Option<Vec<Difference>> {
+pub(super) fn differences(old: &str, new: &str, names: &Names<'_>) -> Option<Vec<Difference>> {
     let [old, new]: [&RawValue; 2] = [json(old)?, json(new)?];
     let mut differences = Vec::new();
     let mut path = "$".to_owned();
-    compare_json(old.get(), new.get(), MAX_DEPTH, &mut path, &mut differences)?;
+    let texts = [old.get(), new.get()];
+    compare_json(texts, names, MAX_DEPTH, &mut path, &mut differences)?;
     Some(differences)
 }
 
 /// Keys in any order, items in theirs. `None` where one of them cannot be read.
 fn compare_json(
-    old: &str,
-    new: &str,
+    [old, new]: [&str; 2],
+    names: &Names<'_>,
     depth: usize,
     path: &mut String,
     differences: &mut Vec<Difference>,
@@ -39,7 +41,7 @@ fn compare_json(
         let text = |value: Option<&&RawValue>| value.map_or(ABSENT, |it| it.get()).to_owned();
         match (old, new) {
             (Some(old), Some(new)) => {
-                compare_json(old.get(), new.get(), depth, path, differences)?;
+                compare_json([old.get(), new.get()], names, depth, path, differences)?;
             }
             _ => {
                 path.push_str(one_sided(old.is_some()));
@@ -67,7 +69,7 @@ fn compare_json(
                 compare_parts(old.get(at), new.get(at), format!("[{at}]"))?;
             }
         }
-        (b'"', b'"') if json::<String>(old)? == json::<String>(new)? => {}
+        (b'"', b'"') if names.is_same(&json::<String>(old)?, &json::<String>(new)?) => {}
         _ if number(old).is_some_and(|old| number(new) == Some(old)) => {}
         (&old_type, &new_type) => {
             if class(old_type) != class(new_type) {

@@ -1,7 +1,10 @@
 //! Text by lines.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 
+use super::names::Names;
 use super::{ABSENT, difference, tell};
 use crate::{Difference, DifferenceKind};
 
@@ -11,10 +14,15 @@ pub(super) const MAX_ALIGNED: usize = 2000;
 
 /// A changed line at its place, a line that is only on one side at a place of its own: what differs in
 /// the noise run too would hide it otherwise.
-pub(super) fn compare(old: &str, new: &str, differences: &mut Vec<Difference>) {
+pub(super) fn compare(old: &str, new: &str, names: &Names<'_>, differences: &mut Vec<Difference>) {
     compare_endings(old, new, differences);
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let same = |pair: &(&&str, &&str)| pair.0 == pair.1;
+    let read = names.read(old, new);
+    let read = read.each_ref().map(|text| text.lines());
+    let [old, new] = [old, new].map(str::lines);
+    let [read_old, read_new] = read;
+    let old: Vec<Line<'_>> = read_old.zip(old).map(Line::of).collect();
+    let new: Vec<Line<'_>> = read_new.zip(new).map(Line::of).collect();
+    let same = |pair: &(&Line<'_>, &Line<'_>)| pair.0 == pair.1;
     let before = old.iter().zip(&new).take_while(same).count();
     let (old, new) = (old.get(before..), new.get(before..));
     let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
@@ -41,23 +49,67 @@ pub(super) fn compare(old: &str, new: &str, differences: &mut Vec<Difference>) {
     } else {
         let (first, last) = (before + 1, before + old.len());
         let place = format!("lines {first} to {last}, now {} lines", new.len());
-        let (old, new) = (old.join("\n"), new.join("\n"));
+        let told = |lines: &[Line<'_>]| {
+            let lines: Vec<&str> = lines.iter().map(|line| line.told).collect();
+            lines.join("\n")
+        };
+        let (old, new) = (told(old), told(new));
         differences.push(difference(DifferenceKind::Values, &place, &old, &new));
     }
 }
 
+/// A line as it is compared, which is what it is compared by, and as it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Line<'a> {
+    read: &'a str,
+    told: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn of((read, told): (&'a str, &'a str)) -> Line<'a> {
+        Line { read, told }
+    }
+}
+
+impl PartialEq for Line<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.read == other.read
+    }
+}
+
+impl Eq for Line<'_> {}
+
+impl Hash for Line<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.read.hash(state);
+    }
+}
+
+impl Ord for Line<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.read.cmp(other.read)
+    }
+}
+
+impl PartialOrd for Line<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// Lines that stand for each other; `before` are the recorded ones before them.
-fn compare_run(before: usize, [old, new]: [&[&str]; 2], differences: &mut Vec<Difference>) {
+fn compare_run(before: usize, [old, new]: [&[Line<'_>]; 2], differences: &mut Vec<Difference>) {
     let mut tell = |place: &str, old: &str, new: &str| {
         tell(differences, place, || [old.to_owned(), new.to_owned()]);
     };
     for (at, (old, new)) in old.iter().zip(new).enumerate() {
         if old != new {
-            tell(&format!("line {}", before + at + 1), old, new);
+            tell(&format!("line {}", before + at + 1), old.told, new.told);
         }
     }
     for (at, old) in old.iter().enumerate().skip(new.len()) {
-        tell(&format!("line {}, removed", before + at + 1), old, ABSENT);
+        let place = format!("line {}, removed", before + at + 1);
+        tell(&place, old.told, ABSENT);
     }
     let next = before + old.len() + 1;
     for (at, new) in new.iter().skip(old.len()).enumerate() {
@@ -65,7 +117,7 @@ fn compare_run(before: usize, [old, new]: [&[&str]; 2], differences: &mut Vec<Di
             0 => format!("line {next}, added"),
             _ => format!("line {next}, added {}", at + 1),
         };
-        tell(&place, ABSENT, new);
+        tell(&place, ABSENT, new.told);
     }
 }
 

@@ -26,6 +26,19 @@ fn answered(text: &[u8], cap: usize) -> Exchange {
     }
 }
 
+fn nameless<T>(compare: impl FnOnce(&Names<'_>) -> T) -> T {
+    let nobody = Exchange::new(recording::Kind::Request, NOW);
+    compare(&Names::new(&nobody, &nobody, &Terms::default()))
+}
+
+fn json_differences(old: &str, new: &str) -> Option<Vec<Difference>> {
+    nameless(|names| json::differences(old, new, names))
+}
+
+fn lines_compare(old: &str, new: &str, differences: &mut Vec<Difference>) {
+    nameless(|names| lines::compare(old, new, names, differences));
+}
+
 fn message(status: &str, fields: &str, content: &str) -> String {
     let len = content.len();
     format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\n{fields}\r\n{content}")
@@ -164,6 +177,56 @@ fn of_a_long_value_that_part_is_told_which_differs() {
 }
 
 #[test]
+fn a_server_may_write_its_own_name_anywhere() {
+    let terms = Terms {
+        expected_target: Some("http://h:1".into()),
+        observed_target: Some("http://h:2".into()),
+        ..Terms::default()
+    };
+    let texts = |port: u16, what: &str| {
+        let link = format!("Link: <http://h:{port}/{what}>; rel=next\r\n");
+        let html = format!("<p>\n<a href='http://h:{port}/{what}'>\nh:{port}\n<p>\n");
+        let json = format!(r#"{{"next": "http:\/\/h:{port}\/{what}", "n": [1]}}"#);
+        [
+            message("200 OK", &link, ""),
+            message("200 OK", "Content-Type: text/html\r\n", &html),
+            message("200 OK", "Content-Type: application/json\r\n", &json),
+            message("200 OK", "Content-Type: app/x\r\n", &html),
+        ]
+    };
+    let told = |port: u16, what: &str| -> Vec<String> {
+        let pairs = texts(1, "a").into_iter().zip(texts(port, what));
+        pairs
+            .flat_map(|(old, new)| between_on(&terms, &old, &new))
+            .map(|told| told.split(": ").next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    assert_eq!(told(2, "a"), [""; 0]);
+    let places = [
+        "headers, header link",
+        "values, line 2",
+        "values, $.next",
+        "values, body",
+    ];
+    assert_eq!(told(2, "b"), places);
+    assert_eq!(told(1, "a"), [""; 0]);
+    let all = [
+        "headers, header link",
+        "values, line 2",
+        "values, line 3",
+        "values, $.next",
+    ];
+    assert_eq!(told(3, "a"), [&all[..], &["values, body"]].concat());
+    let [_, old, ..] = texts(1, "a");
+    let [_, new, ..] = texts(2, "a");
+    let new = new.replace("<p>\n<a", "<b>\n<a");
+    assert_eq!(
+        between_on(&terms, &old, &new),
+        ["values, line 1: <p> / <b>"]
+    );
+}
+
+#[test]
 fn what_is_said_of_a_cookie_is_compared() {
     let differing = |old: &str, new: &str| {
         let [old, new] =
@@ -267,7 +330,7 @@ fn json_is_compared_by_its_parts() {
 #[test]
 fn numbers_of_json_are_exact_and_told_as_sent() {
     let differing = |old: &str, new: &str| -> Vec<String> {
-        let found = json::differences(old, new).unwrap().into_iter();
+        let found = json_differences(old, new).unwrap().into_iter();
         found
             .map(|it| format!("{}: {} / {}", it.place, it.expected, it.observed))
             .collect()
@@ -289,14 +352,14 @@ fn numbers_of_json_are_exact_and_told_as_sent() {
 
 #[test]
 fn keys_that_come_twice_are_compared_both() {
-    let found = json::differences(r#"{"a":1,"a":2}"#, r#"{"a":3,"a":2}"#).unwrap();
+    let found = json_differences(r#"{"a":1,"a":2}"#, r#"{"a":3,"a":2}"#).unwrap();
     let places: Vec<&str> = found.iter().map(|it| &*it.place).collect();
     assert_eq!(places, ["$.a"]);
-    let found = json::differences(r#"{"a":1}"#, r#"{"a":1,"a":1}"#).unwrap();
+    let found = json_differences(r#"{"a":1}"#, r#"{"a":1,"a":1}"#).unwrap();
     let places: Vec<&str> = found.iter().map(|it| &*it.place).collect();
     assert_eq!(places, ["$.a (2), added"]);
     let deep = |value: &str| format!("{}{value}{}", "[".repeat(200), "]".repeat(200));
-    assert_eq!(json::differences(&deep("1"), &deep("2")), None);
+    assert_eq!(json_differences(&deep("1"), &deep("2")), None);
 }
 
 #[test]
@@ -305,7 +368,7 @@ fn many_differences_hide_none_behind_them() {
         let items: Vec<String> = (first..first + count).map(|it| it.to_string()).collect();
         format!("[{}]", items.join(","))
     };
-    let differences = |old: &str, new: &str| json::differences(old, new).unwrap();
+    let differences = |old: &str, new: &str| json_differences(old, new).unwrap();
     let found = differences(&list(0, 300), &list(1, 301));
     assert_eq!(found.len(), 301);
     let (told, last) = (found.get(MAX_TOLD - 1).unwrap(), found.last().unwrap());
@@ -318,7 +381,7 @@ fn many_differences_hide_none_behind_them() {
 
     let lines = |first, count| list(first, count).replace(',', "\n");
     let mut found = Vec::new();
-    lines::compare(&lines(0, 300), &lines(500, 300), &mut found);
+    lines_compare(&lines(0, 300), &lines(500, 300), &mut found);
     assert_eq!(found.len(), 300);
 }
 
@@ -388,7 +451,7 @@ fn many_lines_are_not_aligned() {
     };
     let places = |old: &str, new: &str| -> Vec<String> {
         let mut differences = Vec::new();
-        lines::compare(old, new, &mut differences);
+        lines_compare(old, new, &mut differences);
         differences.into_iter().map(|one| one.place).collect()
     };
     let old = format!("same\n{}", lines(0, MAX_ALIGNED));
