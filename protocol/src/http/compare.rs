@@ -11,6 +11,7 @@ use memchr::memmem;
 use recording::Exchange;
 
 use self::names::Names;
+use super::head::Head;
 use super::location;
 use super::message::Message;
 use super::set_cookie::{self, SetCookie};
@@ -75,6 +76,7 @@ const REFERENCES: [&str; 3] = [
     "location",
 ];
 
+const TRAILER: &str = "trailer ";
 const CONTENT_TYPE: &str = "content-type";
 const SET_COOKIE: &str = "set-cookie";
 const COOKIE_ATTRIBUTES: &str = "set-cookie ";
@@ -214,7 +216,10 @@ fn compare_fields(
         };
         if !same {
             let (old, new) = (old.get(name), new.get(name));
-            let mut place = format!("header {name}");
+            let mut place = match name.starts_with(TRAILER) {
+                true => name.clone(),
+                false => format!("header {name}"),
+            };
             if old.is_none() != new.is_none() {
                 place += one_sided(old.is_some());
             }
@@ -259,21 +264,21 @@ fn is_ignored(name: &str, options: &wishes::Options) -> bool {
     told("ignore-header") || IGNORED.contains(&name) && !told("compare-header")
 }
 
-/// By lower-case name, several of a name joined; of cookies that are set, the names, and by each of them
+/// By lower-case name, several of a name joined, trailers apart; of cookies that are set, the names, and by each of them
 /// the attributes.
 fn fields(message: &Message, options: &wishes::Options) -> BTreeMap<String, String> {
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
     let mut cookies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (name, value) in message.head.head.fields() {
+    let head = message.head.head.fields().map(|field| ("", field));
+    let trailers = message.trailers.iter().flat_map(Head::fields);
+    let trailers = trailers.map(|field| (TRAILER, field));
+    for (part, (name, value)) in head.chain(trailers) {
         let name = readable(name).to_ascii_lowercase();
-        if is_ignored(&name, options) {
-            continue;
-        }
-        if name == SET_COOKIE {
+        if is_ignored(&name, options) || part.is_empty() && name == SET_COOKIE {
             continue;
         }
         let value = readable(value);
-        let known = fields.entry(name).or_default();
+        let known = fields.entry(format!("{part}{name}")).or_default();
         if !known.is_empty() {
             known.push_str(", ");
         }

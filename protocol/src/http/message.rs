@@ -2,15 +2,17 @@
 
 use recording::{Exchange, Timestamp};
 
-use super::body::{Asked, Body};
+use super::body::{Asked, Body, Chunk};
 use super::content;
-use super::head::{EmptyLine, HeadBuffer, ResponseHead};
+use super::head::{EmptyLine, Head, HeadBuffer, ResponseHead};
 
 #[derive(Debug)]
 pub struct Message {
     /// Statuses of the interim responses before it.
     pub interims: Vec<u16>,
     pub head: ResponseHead,
+    /// Fields after a chunked body.
+    pub trailers: Option<Head>,
     /// When it began to come.
     pub at: Timestamp,
     /// Without chunks, and decoded where it can be.
@@ -35,9 +37,14 @@ impl Message {
         let (interims, mut head, mut rest) = heads(bytes)?;
         let mut body = Body::of_response(&mut head, asked).ok()?;
         let mut raw = Vec::new();
+        let mut trailers = Vec::new();
         let mut done = body.is_done();
         while !done && !rest.is_empty() {
+            let in_trailers = matches!(body, Body::Chunked(Chunk::Trailers { .. }));
             let Ok(step) = body.step(rest) else { break };
+            if in_trailers {
+                trailers.extend_from_slice(rest.get(..step.used)?);
+            }
             raw.extend_from_slice(step.content);
             done = step.done;
             rest = rest.get(step.used..)?;
@@ -52,6 +59,7 @@ impl Message {
         Some(Message {
             interims,
             head,
+            trailers: fields_of(&trailers),
             at: Timestamp::default(),
             encoded: decoded.is_none() && !codings.is_empty(),
             content: decoded.unwrap_or(raw),
@@ -69,6 +77,13 @@ impl Message {
         let media = value.split(';').next().unwrap_or_default();
         media.trim().to_ascii_lowercase()
     }
+}
+
+/// Fields without a start line, and the empty line that ends them.
+fn fields_of(trailers: &[u8]) -> Option<Head> {
+    let text = [b"HTTP/1.1 200 OK\r\n", trailers].concat();
+    let head = ResponseHead::parse(&text).ok()?.head;
+    (!head.places().is_empty()).then_some(head)
 }
 
 /// The head of the response that counts, the statuses of the interim ones before it, and what
@@ -130,7 +145,7 @@ mod tests {
     fn a_response_is_read_again() {
         let text = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\
             Content-Type: Text/HTML; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n\
-            3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+            3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n";
         let message = Message::read(text.as_bytes(), Asked::Other).unwrap();
         assert_eq!(message.interims, [103]);
         assert_eq!(heads_len(text.as_bytes()), text.find("3\r\nabc"));
@@ -138,10 +153,12 @@ mod tests {
         assert_eq!(message.content, b"abcde");
         assert_eq!(message.media_type(), "text/html");
         assert!(!message.cut && !message.encoded);
-        let cut = text.get(..text.len() - 8).unwrap();
+        let trailers = message.trailers.unwrap();
+        assert_eq!(trailers.value("x-sum"), Some(&b"5"[..]));
+        let cut = text.strip_suffix("e\r\n0\r\nX-Sum: 5\r\n\r\n").unwrap();
         let message = Message::read(cut.as_bytes(), Asked::Other).unwrap();
         assert_eq!(message.content, b"abcd");
-        assert!(message.cut);
+        assert!(message.cut && message.trailers.is_none());
         assert!(Message::read(b"HTTP/1.1 200 OK\r\n", Asked::Other).is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use recording::Exchange;
 
-use super::head::{HeadBuffer, RequestHead};
+use super::head::{Head, HeadBuffer, RequestHead};
 use super::message::Message;
 use crate::{Answer, Shown};
 
@@ -57,7 +57,8 @@ pub fn response(exchange: &Exchange, max_rows: usize) -> Answer {
     let interims = message.interims.iter();
     answer.messages.extend(interims.map(u16::to_string));
     answer.messages.push(message.head.status.to_string());
-    for (name, value) in message.head.head.fields() {
+    let trailers = message.trailers.iter().flat_map(Head::fields);
+    for (name, value) in message.head.head.fields().chain(trailers) {
         let (name, value) = (
             String::from_utf8_lossy(name),
             String::from_utf8_lossy(value),

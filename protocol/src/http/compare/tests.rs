@@ -177,6 +177,26 @@ fn of_a_long_value_that_part_is_told_which_differs() {
 }
 
 #[test]
+fn trailers_are_compared_as_headers_are() {
+    let with = |trailers: &str| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}1\r\na\r\n0\r\n{trailers}\r\n")
+    };
+    let old = with("X-Sum: 1\r\nServer-Timing: a\r\n");
+    assert_eq!(between(&old, &with("x-sum:  1\r\n")), [""; 0]);
+    let told = between(&old, &with("X-Sum: 2\r\n"));
+    assert_eq!(told, ["headers, trailer x-sum: 1 / 2"]);
+    let gone = between(&old, &message("200 OK", "", "a"));
+    assert_eq!(gone, ["headers, trailer x-sum, removed: 1 / absent"]);
+    let options = vec![("ignore-header".into(), "X-Sum".into())];
+    let terms = Terms {
+        options,
+        ..Terms::default()
+    };
+    assert_eq!(between_on(&terms, &old, &with("X-Sum: 2\r\n")), [""; 0]);
+}
+
+#[test]
 fn a_server_may_write_its_own_name_anywhere() {
     let terms = Terms {
         expected_target: Some("http://h:1".into()),
