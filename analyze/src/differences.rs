@@ -1,18 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use protocol::{Answer, Difference, DifferenceKind, Protocol};
 use recording::{Exchange, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::learnt::Learnt;
-use crate::noise::{Judgement, family, judge};
+use crate::noise::{Judgement, Place, judge};
 use crate::table::{Named, Subject, cap, count, reason};
 
 /// Groups that are judged, and those that are told.
 const GROUPS: usize = 5_000;
 const GROUPS_TOLD: usize = 500;
 /// Places of a group that are judged.
-const PLACES: usize = 500;
+const PLACES: usize = 1_000;
 /// Of noise, those told.
 const NOISY_PLACES_TOLD: usize = 32;
 /// Sets of places in a group that are told apart, and places of one set. Of further requests each place is
@@ -121,8 +121,7 @@ struct Gathered {
     other_places: HashMap<String, u64>,
     examples: usize,
     /// Requests by place: between OLD and NEW, and between OLD and the noise run.
-    raw: HashMap<String, Times>,
-    noise: HashMap<String, Times>,
+    places: HashMap<String, [Times; 2]>,
     /// Requests with all of their places in the noise run's differences of the same request.
     same_request: u64,
     noisy_requests: u64,
@@ -179,7 +178,7 @@ impl Differences {
                 group.noisy_requests += 1;
                 let left = left(places, others);
                 for place in places.keys() {
-                    tally(&mut group.noise, place, left.contains(place));
+                    group.tally(1, place, left.contains(place));
                 }
                 if group.noise_example.is_none() {
                     let first = differing.noise.iter().find(|one| one.kind == kind);
@@ -235,8 +234,9 @@ impl Differences {
         };
         let mut all: Vec<_> = self.groups.into_iter().collect();
         all.sort_by_key(|(key, _)| *key);
-        for ((subject, kind), gathered) in all {
-            let (group, noise) = gathered.finish(kind, compared(subject));
+        let judged = judged(&all, &compared);
+        for (((subject, kind), gathered), judged) in all.into_iter().zip(judged) {
+            let (group, noise) = gathered.finish(kind, compared(subject), &judged);
             if group.count > 0 {
                 count(&mut out.by_kind, kind.name(), group.count);
                 out.groups.push(group);
@@ -283,7 +283,7 @@ impl Gathered {
         differing: &Differing<'_>,
     ) {
         for place in places.keys() {
-            tally(&mut self.raw, place, left.contains(place));
+            self.tally(0, place, left.contains(place));
         }
         if left.is_empty() {
             self.same_request += 1;
@@ -314,10 +314,10 @@ impl Gathered {
         for (place, times) in other.other_places {
             self.count_other(place, times);
         }
-        for (mine, theirs) in [(&mut self.raw, other.raw), (&mut self.noise, other.noise)] {
-            for (place, times) in theirs {
-                if mine.len() < PLACES || mine.contains_key(&place) {
-                    let mine = mine.entry(place).or_default();
+        for (place, both) in other.places {
+            if self.places.len() < PLACES || self.places.contains_key(&place) {
+                let mine = self.places.entry(place).or_default();
+                for (mine, times) in mine.iter_mut().zip(both) {
                     mine.all += times.all;
                     mine.only += times.only;
                 }
@@ -351,7 +351,19 @@ impl Gathered {
         *self.other_places.entry(place).or_default() += times;
     }
 
-    fn finish(self, kind: DifferenceKind, compared: u64) -> (Group, NoiseGroup) {
+    /// One request more that differs in this pair of runs, and perhaps in it `only`.
+    fn tally(&mut self, pair: usize, place: &str, only: bool) {
+        if self.places.len() < PLACES && !self.places.contains_key(place) {
+            self.places.insert(place.to_owned(), Default::default());
+        }
+        if let Some(times) = self.places.get_mut(place) {
+            times[pair].all += 1;
+            times[pair].only += u64::from(only);
+        }
+    }
+
+    /// `judged` are the places that were kept; of others nothing is known where there is noise.
+    fn finish(self, kind: DifferenceKind, compared: u64, judged: &Judged) -> (Group, NoiseGroup) {
         let mut group = Group {
             named: self.named.clone(),
             kind: kind.name().to_owned(),
@@ -372,24 +384,15 @@ impl Gathered {
             places: BTreeMap::new(),
             example: self.noise_example,
         };
-        let mut most: Vec<_> = self.noise.iter().collect();
-        most.sort_by_key(|(place, times)| (std::cmp::Reverse(times.all), *place));
+        let noisy = self.places.iter().map(|(place, [_, it])| (place, it.all));
+        let mut most: Vec<_> = noisy.filter(|(_, times)| *times > 0).collect();
+        most.sort_by_key(|(place, times)| (std::cmp::Reverse(*times), *place));
         for (place, times) in most.into_iter().take(NOISY_PLACES_TOLD) {
-            count(&mut noise.places, place, times.all);
+            count(&mut noise.places, place, times);
         }
-        let families: HashSet<String> = self.noise.keys().filter_map(|it| family(it)).collect();
-        let judge = |place: &str| {
-            let both = [&self.raw, &self.noise];
-            let is_left_out = |counts: &&HashMap<String, Times>| {
-                counts.len() >= PLACES && !counts.contains_key(place)
-            };
-            if !self.noise.is_empty() && both.iter().any(is_left_out) {
-                return Judgement::Undecided;
-            }
-            let both = both.map(|counts| counts.get(place).copied().unwrap_or_default());
-            let (all, only) = (both.map(|times| times.all), both.map(|times| times.only));
-            let is_noisy = family(place).is_some_and(|family| families.contains(&family));
-            judge(all, only, compared, is_noisy)
+        let unknown = match self.noisy_requests {
+            0 => Judgement::Real,
+            _ => Judgement::Undecided,
         };
         let sets = self.sets.into_iter().map(|(places, set)| {
             let places = places.into_iter().map(|place| (place, set.count));
@@ -400,7 +403,7 @@ impl Gathered {
             let mut undecided = false;
             let mut real = BTreeMap::new();
             for (place, times) in places {
-                match judge(&place) {
+                match judged.get(&place).copied().unwrap_or(unknown) {
                     Judgement::Real => drop(real.insert(place, times)),
                     Judgement::Undecided => undecided = true,
                     Judgement::Noise => {}
@@ -441,14 +444,31 @@ impl Gathered {
     }
 }
 
-fn tally(counts: &mut HashMap<String, Times>, place: &str, only: bool) {
-    if counts.len() < PLACES && !counts.contains_key(place) {
-        counts.insert(place.to_owned(), Times::default());
+/// What the places of a group are.
+type Judged = HashMap<String, Judgement>;
+
+fn judged(
+    groups: &[((Subject, DifferenceKind), Gathered)],
+    compared: impl Fn(Subject) -> u64,
+) -> Vec<Judged> {
+    let mut places = Vec::new();
+    for (group, ((subject, kind), gathered)) in groups.iter().enumerate() {
+        let compared = compared(*subject);
+        places.extend(gathered.places.iter().map(|(name, both)| Place {
+            group,
+            kind: *kind,
+            name,
+            // Of the rarest statements it is not known.
+            compared: both.iter().fold(compared, |n, times| n.max(times.all)),
+            noise: both[1].all,
+            only: both.map(|times| times.only),
+        }));
     }
-    if let Some(times) = counts.get_mut(place) {
-        times.all += 1;
-        times.only += u64::from(only);
+    let mut judged = vec![Judged::new(); groups.len()];
+    for (place, judgement) in places.iter().zip(judge(&places)) {
+        judged[place.group].insert(place.name.to_owned(), judgement);
     }
+    judged
 }
 
 /// By what they are in general, the very places.
