@@ -376,7 +376,7 @@ fn capture_loss(name: &str, account: &Account, issues: &mut Issues) {
     let mut remedies = lost.keys().filter_map(|reason| remedy(reason));
     let remedy = remedies
         .next()
-        .unwrap_or("record again with a larger capture buffer or on a less busy machine");
+        .unwrap_or("see with rehearsal inspect what the recording lost");
     issues.add(weight, Concerns::Everything, reason, remedy);
 }
 

@@ -1,3 +1,5 @@
+const DROPPED: &str = "look for dropped packets here and on the mirror port";
+
 /// What to do about a reason in the ledger, where something can be done.
 pub fn remedy(reason: &str) -> Option<&'static str> {
     Some(match reason {
@@ -7,7 +9,8 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         "memory limit" | "too many connections" => "give it more --max-memory",
         "request over the cap" => "give it more --max-memory; 16 MiB a request at most",
         "snap length" => "capture whole packets (tcpdump -s 0)",
-        "not captured" => "look for dropped packets here and on the mirror port",
+        "not captured" | "gap" => DROPPED,
+        other if other.ends_with("in a gap") => DROPPED,
         "not written" => "make room on the disk, and capture again",
         "encrypted (TLS)" => "capture where it is plain: behind what ends TLS",
         "prepared before the capture" => "let --probe ask the server",
@@ -29,6 +32,7 @@ mod tests {
             remedy("kernel drop"),
             Some("enlarge --buffer-size, or take a --sample")
         );
+        assert_eq!(remedy("request lost in a gap"), Some(DROPPED));
         assert_eq!(remedy("retransmission"), None);
     }
 }
