@@ -19,13 +19,19 @@ pub(crate) fn punctual() {
 /// For threads that send and receive: short slices, and so a place near the head of the queue when they
 /// wake.
 pub(crate) fn prompt() {
-    set(attributes(libc::SCHED_OTHER, 0, 0, SHORTEST_SLICE));
+    set(attributes(libc::SCHED_OTHER, nice(), 0, SHORTEST_SLICE));
 }
 
 /// For threads that read and write the disk: the others go first, and are not interrupted when these have
 /// something to do.
 pub(crate) fn patient() {
-    set(attributes(libc::SCHED_BATCH, 5, 0, 0));
+    set(attributes(libc::SCHED_BATCH, nice() + 5, 0, 0));
+}
+
+/// As the program was started, say by nice.
+fn nice() -> libc::c_int {
+    // SAFETY: takes numbers and touches no memory of ours.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
 fn attributes(policy: libc::c_int, nice: i32, priority: u32, slice: u64) -> libc::sched_attr {
