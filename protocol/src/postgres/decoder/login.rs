@@ -7,6 +7,7 @@ use recording::{Exchange, Kind, Notes, Status, Timestamp};
 
 use super::rows::{self, Rows};
 use super::session::Session;
+use super::statements::Statements;
 use super::stream::Place;
 use super::{Decoder, Fault};
 use crate::postgres::messages::backend::Message;
@@ -193,6 +194,7 @@ impl Decoder {
         self.client.place = Place::Known;
         self.session.server_place = Place::Known;
         self.session.paired = true;
+        self.session.statements = Statements::default();
         if let Some(opening) = &mut self.order.opening {
             opening.notes = Notes::default();
             opening.reason = Some("login not completed".into());

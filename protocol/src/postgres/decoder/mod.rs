@@ -102,6 +102,7 @@ impl Decoder {
         self.client.place = Place::Likely;
         self.session.server_place = Place::Likely;
         self.session.paired = false;
+        self.session.statements.miss();
         self.blind = true;
         if let Some(opening) = &mut self.order.opening {
             opening.notes.add(Notes::MID_STREAM);

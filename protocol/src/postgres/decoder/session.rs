@@ -418,6 +418,7 @@ impl Session {
             }
         }
         self.paired = false;
+        self.statements.miss();
         self.strangers.forget_all();
         self.strangers.out_of_sight();
     }

@@ -51,6 +51,8 @@ pub(super) struct Statements {
     unnamed_portal: Option<Portal>,
     texts: HashMap<u64, Statement>,
     held: usize,
+    /// The client may have prepared others too: unseen, or beyond the cap.
+    more: bool,
 }
 
 impl Prepared {
@@ -146,6 +148,7 @@ impl Statements {
         }
         let size = size(name, &prepared);
         if self.named.len() >= MAX_NAMES || self.held + size > MAX_BYTES {
+            self.miss();
             return self.forget(name);
         }
         self.held += size;
@@ -180,6 +183,16 @@ impl Statements {
         self.named.clear();
         self.unnamed = None;
         self.held = 0;
+    }
+
+    /// The client may have prepared what was not seen.
+    pub(super) fn miss(&mut self) {
+        self.more = true;
+    }
+
+    /// May the client have prepared what is not known here?
+    pub(super) fn may_be_more(&self) -> bool {
+        self.more
     }
 
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Prepared>> {

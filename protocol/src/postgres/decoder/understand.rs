@@ -35,6 +35,7 @@ impl Unit {
             }
             Frame::Part { tag: b'P', .. } | Frame::Damaged { tag: b'P', .. } => {
                 self.notes.add(Notes::UNKNOWN_STATEMENT);
+                statements.miss();
                 self.runs = Runs::Anything;
                 self.steps.push(name_step(b"", None));
                 return Ok(());
@@ -84,7 +85,7 @@ impl Unit {
                 let prepared = statements.get(name).cloned();
                 match &prepared {
                     Some(prepared) => self.mentioned = prepared.statement.clone(),
-                    None => self.notes.add(Notes::UNKNOWN_STATEMENT),
+                    None => self.lack(statements),
                 }
                 self.steps.push(Step::DescribeStatement(prepared));
             }
@@ -101,7 +102,7 @@ impl Unit {
                 let portal = statements.portal(portal).cloned();
                 match portal.as_ref().map(|portal| &portal.prepared.statement) {
                     Some(Some(statement)) => self.add_statement(statement.clone()),
-                    _ => self.notes.add(Notes::UNKNOWN_STATEMENT),
+                    _ => self.lack(statements),
                 }
                 self.steps.push(Step::Execute(portal));
             }
@@ -146,7 +147,7 @@ impl Unit {
             Some(prepared) => prepared.runs(),
             None => Runs::Stranger(statement.into()),
         });
-        if prepared.is_none() {
+        if prepared.is_none() && statements.may_be_more() {
             strangers.met(statement, self.started_at);
         }
         if self.bound.is_none() {
@@ -155,6 +156,14 @@ impl Unit {
         let bound = prepared.map(|prepared| Portal::new(prepared, result_formats));
         statements.bind(portal, bound);
         self.steps.push(Step::Bind);
+    }
+
+    /// The client names what it is not known to have prepared. Where all that it did was seen, that is the
+    /// client's error, or SQL has prepared it.
+    fn lack(&mut self, statements: &Statements) {
+        if statements.may_be_more() {
+            self.notes.add(Notes::UNKNOWN_STATEMENT);
+        }
     }
 
     /// Reads the text of a simple query, all of which was kept or cut.
