@@ -3,6 +3,7 @@
 
 mod names;
 mod outbox;
+mod sent;
 mod startup;
 mod types;
 
@@ -12,6 +13,7 @@ use recording::{Exchange, Notes, Timestamp};
 
 use self::names::Names;
 use self::outbox::Outbox;
+use self::sent::Sent;
 use self::startup::startup_packet;
 use super::auth::{SCRAM_SHA_256, Scram, ScramError, md5_response};
 use super::messages::backend::{Authentication, Message};
@@ -68,7 +70,8 @@ struct Session {
     names: Names,
     /// Types of parameters that the target was left to infer.
     inferred: u64,
-    body_cap: usize,
+    sent: Sent,
+    /// Of the login.
     assembler: Assembler,
     shapes: Shapes,
 }
@@ -104,7 +107,7 @@ impl PostgresDriver {
                 outbox: Outbox::default(),
                 names: Names::default(),
                 inferred: 0,
-                body_cap: limits.body,
+                sent: Sent::new(limits.body),
                 assembler: Assembler::new(limits.body),
                 shapes: Shapes::default(),
             },
@@ -188,6 +191,7 @@ impl Driver for PostgresDriver {
         }
         let (sent, inferred) = types::inferred(bytes);
         session.outbox.push(&sent, out)?;
+        session.sent.push(&sent);
         session.inferred += inferred;
         session.names.follow(bytes);
         Ok(())
@@ -199,7 +203,9 @@ impl Driver for PostgresDriver {
         }
         let mut query = Vec::new();
         query.message(b'Q', |body| body.string(b"ROLLBACK"));
-        self.session.outbox.push(&query, out)
+        self.session.outbox.push(&query, out)?;
+        self.session.sent.push(&query);
+        Ok(())
     }
 
     fn receive(
@@ -303,14 +309,15 @@ impl Session {
             return self.unasked(frame);
         }
         let message = Message::of(frame)?;
-        self.assembler
-            .take(frame, message.as_ref(), began, at, &mut self.shapes)?;
-        let Some(message) = message else {
-            return Ok(());
-        };
-        match self.state {
-            State::Ready => self.answer(message, out, events),
-            _ => self.logging_in(message, out, events),
+        let (ready, shapes) = (self.state == State::Ready, &mut self.shapes);
+        match ready {
+            true => (self.sent).take(frame, message.as_ref(), began, at, shapes)?,
+            false => (self.assembler).take(frame, message.as_ref(), began, at, shapes)?,
+        }
+        match message {
+            None => Ok(()),
+            Some(message) if ready => self.answer(message, out, events),
+            Some(message) => self.logging_in(message, out, events),
         }
     }
 
@@ -349,9 +356,8 @@ impl Session {
                 return Err(DriverError::Ended(message).into());
             }
             Message::Error(_) | Message::CommandComplete { .. } | Message::EmptyQueryResponse => {
-                let completions = self.assembler.completions();
-                self.outbox
-                    .completed(completions, self.assembler.has_error(), out);
+                let (completions, failed) = self.sent.progress();
+                self.outbox.completed(completions, failed, out);
             }
             Message::ReadyForQuery(_) => {
                 self.answered(events);
@@ -363,11 +369,7 @@ impl Session {
     }
 
     fn answered(&mut self, events: &mut Vec<DriverEvent>) {
-        events.push(DriverEvent::Answered(self.take_response()));
-    }
-
-    fn take_response(&mut self) -> recording::Response {
-        std::mem::replace(&mut self.assembler, Assembler::new(self.body_cap)).finish()
+        events.extend(self.sent.answered().map(DriverEvent::Answered));
     }
 
     fn logging_in(
@@ -391,13 +393,13 @@ impl Session {
                 events.push(DriverEvent::Refused {
                     code,
                     message,
-                    response: self.take_response(),
+                    response: self.assembler.finish(),
                 });
             }
             Message::ReadyForQuery(_) => {
                 self.state = State::Ready;
                 self.scram = None;
-                events.push(DriverEvent::Opened(self.take_response()));
+                events.push(DriverEvent::Opened(self.assembler.finish()));
             }
             _ => {}
         }

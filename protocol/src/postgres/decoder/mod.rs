@@ -3,11 +3,11 @@
 mod login;
 pub(super) mod rows;
 mod session;
-mod statements;
+pub(in crate::postgres) mod statements;
 mod strangers;
 mod stream;
 mod understand;
-mod unit;
+pub(in crate::postgres) mod unit;
 
 #[cfg(test)]
 mod tests;

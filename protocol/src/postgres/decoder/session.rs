@@ -364,14 +364,7 @@ impl Session {
         let Some(mut unit) = self.waiting.pop_front() else {
             return;
         };
-        for (name, before) in unit.undone() {
-            // What another request has made of the name since then stands.
-            let mut later = self.waiting.iter_mut().flat_map(|unit| &mut unit.steps);
-            match later.find_map(|step| step.replaced(&name)) {
-                Some(replaced) => *replaced = before,
-                None => self.statements.restore(&name, before),
-            }
-        }
+        unit.take_back(&mut self.waiting, &mut self.statements);
         if transaction == Transaction::Idle && self.waiting.is_empty() {
             self.statements.end_transaction();
         }

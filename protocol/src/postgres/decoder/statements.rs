@@ -18,7 +18,7 @@ const MAX_TEXTS: usize = 128;
 
 /// A statement that the session prepared, with what the server told of it.
 #[derive(Debug, Default)]
-pub(super) struct Prepared {
+pub(in crate::postgres) struct Prepared {
     pub(super) statement: Option<Statement>,
     pub(super) parameter_types: OnceLock<Arc<str>>,
     /// As described: in text format.
@@ -30,7 +30,7 @@ pub(super) struct Prepared {
 
 /// A statement with a result format, to be executed.
 #[derive(Clone, Debug)]
-pub(super) struct Portal {
+pub(in crate::postgres) struct Portal {
     pub(super) prepared: Arc<Prepared>,
     format: ResultFormat,
 }
@@ -44,7 +44,7 @@ enum ResultFormat {
 
 /// The prepared statements and portals of a session, as far as they are known.
 #[derive(Debug, Default)]
-pub(super) struct Statements {
+pub(in crate::postgres) struct Statements {
     named: HashMap<Box<[u8]>, Arc<Prepared>>,
     unnamed: Option<Arc<Prepared>>,
     portals: HashMap<Box<[u8]>, Portal>,
@@ -79,7 +79,7 @@ impl Prepared {
 }
 
 impl Portal {
-    pub(super) fn new(prepared: Arc<Prepared>, formats: Formats<'_>) -> Portal {
+    pub(in crate::postgres) fn new(prepared: Arc<Prepared>, formats: Formats<'_>) -> Portal {
         let mut rest = formats.iter();
         let format = match (rest.next(), rest.next()) {
             (None | Some(0), None) => ResultFormat::Text,
@@ -138,7 +138,7 @@ impl Statements {
     }
 
     /// Gives what stood under the name before.
-    pub(super) fn prepare(
+    pub(in crate::postgres) fn prepare(
         &mut self,
         name: &[u8],
         prepared: Arc<Prepared>,
@@ -156,7 +156,7 @@ impl Statements {
         self.release(name, before)
     }
 
-    pub(super) fn forget(&mut self, name: &[u8]) -> Option<Arc<Prepared>> {
+    pub(in crate::postgres) fn forget(&mut self, name: &[u8]) -> Option<Arc<Prepared>> {
         if name.is_empty() {
             return self.unnamed.take();
         }
@@ -179,7 +179,7 @@ impl Statements {
         };
     }
 
-    pub(super) fn forget_all(&mut self) {
+    pub(in crate::postgres) fn forget_all(&mut self) {
         self.named.clear();
         self.unnamed = None;
         self.held = 0;
@@ -195,14 +195,14 @@ impl Statements {
         self.more
     }
 
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
+    pub(in crate::postgres) fn get(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
         match name {
             [] => self.unnamed.as_ref(),
             name => self.named.get(name),
         }
     }
 
-    pub(super) fn bind(&mut self, name: &[u8], portal: Option<Portal>) {
+    pub(in crate::postgres) fn bind(&mut self, name: &[u8], portal: Option<Portal>) {
         if name.is_empty() {
             self.unnamed_portal = portal;
         } else if let Some(portal) = portal
@@ -214,7 +214,7 @@ impl Statements {
         }
     }
 
-    pub(super) fn portal(&self, name: &[u8]) -> Option<&Portal> {
+    pub(in crate::postgres) fn portal(&self, name: &[u8]) -> Option<&Portal> {
         match name {
             [] => self.unnamed_portal.as_ref(),
             name => self.portals.get(name),
@@ -222,7 +222,7 @@ impl Statements {
     }
 
     /// Portals do not outlive their transaction.
-    pub(super) fn end_transaction(&mut self) {
+    pub(in crate::postgres) fn end_transaction(&mut self) {
         self.portals.clear();
     }
 

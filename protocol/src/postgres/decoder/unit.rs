@@ -1,9 +1,10 @@
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
 use recording::{Exchange, Kind, Notes, Request, Statement, Status, Timestamp};
 
-use super::statements::{Portal, Prepared};
+use super::statements::{Portal, Prepared, Statements};
 use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
 use crate::postgres::response::Assembler;
@@ -18,7 +19,7 @@ const MAX_TOLD_APART: u32 = 100;
 
 /// A request that waits for its response, or is still being sent.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(in crate::postgres) struct Unit {
     pub(super) kind: UnitKind,
     /// When the first byte came.
     pub(super) began_at: Timestamp,
@@ -40,7 +41,7 @@ pub(super) struct Unit {
     pub(super) mentioned: Option<Statement>,
     pub(super) bound: Option<Arc<Prepared>>,
     pub(super) runs: Runs,
-    pub(super) steps: Vec<Step>,
+    pub(in crate::postgres) steps: Vec<Step>,
     /// Where the text of a simple query stands in `bytes`.
     pub(super) query_at: usize,
     /// How many of the steps the server has answered.
@@ -49,11 +50,11 @@ pub(super) struct Unit {
     columns_known: bool,
     /// Statements whose columns the response tells.
     described: Vec<Arc<Prepared>>,
-    pub(super) assembler: Assembler,
+    pub(in crate::postgres) assembler: Assembler,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UnitKind {
+pub(in crate::postgres) enum UnitKind {
     Query,
     Extended,
     FunctionCall,
@@ -85,7 +86,7 @@ pub(super) enum Copy {
 
 /// What the server answers one by one.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(in crate::postgres) enum Step {
     /// Parse, or Close of a statement: with what the name stood for before.
     Name {
         name: Box<[u8]>,
@@ -100,7 +101,7 @@ pub(super) enum Step {
 
 impl Step {
     /// What `name` stood for, where the step is about it.
-    pub(super) fn replaced(&mut self, name: &[u8]) -> Option<&mut Option<Arc<Prepared>>> {
+    fn replaced(&mut self, name: &[u8]) -> Option<&mut Option<Arc<Prepared>>> {
         match self {
             Step::Name { name: own, before } if **own == *name => Some(before),
             _ => None,
@@ -109,7 +110,7 @@ impl Step {
 }
 
 impl Unit {
-    pub(super) fn new(kind: UnitKind, started_at: Timestamp, body_cap: usize) -> Unit {
+    pub(in crate::postgres) fn new(kind: UnitKind, started_at: Timestamp, body_cap: usize) -> Unit {
         Unit {
             kind,
             began_at: started_at,
@@ -190,7 +191,7 @@ impl Unit {
     }
 
     /// Follows the server's message in the steps that the client asked for.
-    pub(super) fn advance(&mut self, message: &Message<'_>) {
+    pub(in crate::postgres) fn advance(&mut self, message: &Message<'_>) {
         if let Message::DataRow(_) | Message::CommandComplete { .. } | Message::PortalSuspended =
             message
         {
@@ -294,16 +295,23 @@ impl Unit {
         statements.get(before as usize).copied()
     }
 
-    /// The names of which the server did not do what it was told, the last first, with what they stood for
-    /// before.
-    pub(super) fn undone(
+    /// The request is answered: names of which the server did not do what it was told stand for what they
+    /// did before, but for what requests after it have made of them since then.
+    pub(in crate::postgres) fn take_back(
         &mut self,
-    ) -> impl Iterator<Item = (Box<[u8]>, Option<Arc<Prepared>>)> + '_ {
-        let undone = self.steps.drain(self.done.min(self.steps.len())..).rev();
-        undone.filter_map(|step| match step {
-            Step::Name { name, before } => Some((name, before)),
-            _ => None,
-        })
+        after: &mut VecDeque<Box<Unit>>,
+        statements: &mut Statements,
+    ) {
+        for step in self.steps.drain(self.done.min(self.steps.len())..).rev() {
+            let Step::Name { name, before } = step else {
+                continue;
+            };
+            let mut later = after.iter_mut().flat_map(|unit| &mut unit.steps);
+            match later.find_map(|step| step.replaced(&name)) {
+                Some(replaced) => *replaced = before,
+                None => statements.restore(&name, before),
+            }
+        }
     }
 
     /// The row. An unanswered one says why. What is left is good for [`Unit::renew`] alone.
@@ -355,7 +363,12 @@ impl Unit {
     }
 
     /// Makes it the next request, which keeps only the room for its steps.
-    pub(super) fn renew(&mut self, kind: UnitKind, started_at: Timestamp, body_cap: usize) {
+    pub(in crate::postgres) fn renew(
+        &mut self,
+        kind: UnitKind,
+        started_at: Timestamp,
+        body_cap: usize,
+    ) {
         let mut steps = mem::take(&mut self.steps);
         steps.clear();
         *self = Unit::new(kind, started_at, body_cap);

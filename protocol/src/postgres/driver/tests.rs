@@ -2,7 +2,7 @@ use recording::{Kind, Request, Response, Transaction};
 
 use super::*;
 use crate::postgres::messages::Messages;
-use crate::postgres::testing::client;
+use crate::postgres::testing::{client, server};
 
 pub(in crate::postgres) fn exchange(kind: Kind, bytes: &[u8]) -> Exchange {
     Exchange {
@@ -417,4 +417,66 @@ fn violations_tell_their_place() {
         receive(&mut driver, &message(b'W', b"\0\0\0")),
         Err(DriverError::Unsupported("replication"))
     );
+}
+
+/// As drivers do that keep statements: they ask for the columns once.
+#[test]
+fn columns_are_known_of_a_statement_that_an_earlier_request_described() {
+    let execute = |name, portal, formats: &[u16]| {
+        [
+            client::bind(portal, name, &[], &[], formats),
+            client::execute(portal, 0),
+        ]
+        .concat()
+    };
+    let prepare = |name| {
+        [
+            client::parse(name, "select", &[]),
+            client::describe(b'S', name),
+        ]
+        .concat()
+    };
+    let done = [server::row(&[Some(b"1")]), server::complete("SELECT 1")].concat();
+    let executed = [server::plain(b'2'), done].concat();
+    let described = |name| {
+        let columns = server::columns(&[(name, 23, 0)]);
+        [server::plain(b'1'), server::types(&[]), columns].concat()
+    };
+    let failed = server::error("ERROR", "42601", "syntax");
+    let mut driver = ready();
+    for (request, answer, columns) in [
+        (
+            [prepare("a"), execute("a", "", &[1])],
+            [described("n"), executed.clone()],
+            Some("n:23:1"),
+        ),
+        (
+            [execute("a", "", &[0]), execute("a", "p", &[1])],
+            [executed.clone(), executed.clone()],
+            Some("n:23:0;n:23:1"),
+        ),
+        // Skipped after the error: the name stands for what it did.
+        (
+            [client::parse("", "oh", &[]), client::close(b'S', "a")],
+            [failed, Vec::new()],
+            None,
+        ),
+        (
+            [execute("a", "", &[]), Vec::new()],
+            [executed.clone(), Vec::new()],
+            Some("n:23:0"),
+        ),
+        (
+            [client::close(b'S', "a"), execute("a", "", &[])],
+            [server::plain(b'3'), executed],
+            None,
+        ),
+    ] {
+        let request = [request.concat(), client::sync()].concat();
+        let request = exchange(Kind::Request, &request);
+        driver.send(&request, &mut Vec::new()).unwrap();
+        let answer = [answer.concat(), server::ready(b'I')].concat();
+        let (_, events) = receive(&mut driver, &answer).unwrap();
+        assert_eq!(self::answer(&events).columns.as_deref(), columns);
+    }
 }
