@@ -8,7 +8,7 @@ use recording::Response;
 use super::messages::Messages;
 use super::messages::backend::Message;
 use super::messages::{Columns, Fields, Values};
-use super::values::{known_type, show};
+use super::values::{known_type, readable, show};
 
 /// What the kept bytes of a response hold.
 #[derive(Debug, Default)]
@@ -37,6 +37,12 @@ pub(super) struct Column<'a> {
     /// As of [`known_type`].
     pub(super) type_oid: u32,
     format: u16,
+}
+
+impl Column<'_> {
+    fn is(&self, other: &Column<'_>) -> bool {
+        self.name == other.name && self.type_oid == other.type_oid
+    }
 }
 
 /// One row, or what COPY sends in one message.
@@ -123,12 +129,17 @@ impl<'a> Results<'a> {
         self.sets.push(std::mem::take(set));
     }
 
-    /// Columns that were described before the request are known to the response alone.
+    /// Columns that were described before the request are known to the response alone, and so are the formats
+    /// where a statement was described, and not its portal.
     fn remember(&mut self, response: &'a Response) {
         let mut shapes = shapes(response);
         for set in &mut self.sets {
             if set.described {
-                shapes.next();
+                let shape = shapes.next().unwrap_or_default();
+                let same = |(a, b): (&Column<'_>, &Column<'_>)| a.is(b);
+                if set.columns.len() == shape.len() && set.columns.iter().zip(&shape).all(same) {
+                    set.columns = shape;
+                }
             } else if !set.rows.is_empty() {
                 set.columns = shapes.next().unwrap_or_default();
             }
@@ -230,7 +241,7 @@ impl<'a> ResultSet<'a> {
             Row::Values(values) => self.show_value(column, values.iter().nth(column).flatten()),
             Row::Copied(bytes) => {
                 let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-                show(0, u16::from(!readable(Some(line))), Some(line))
+                show(0, u16::from(!readable(line)), Some(line))
             }
         }
     }
@@ -238,7 +249,7 @@ impl<'a> ResultSet<'a> {
     pub(super) fn show_value(&self, column: usize, value: Option<&[u8]>) -> String {
         match self.columns.get(column) {
             Some(column) => show(column.type_oid, column.format, value),
-            None => show(0, u16::from(!readable(value)), value),
+            None => show(0, u16::from(!value.is_none_or(readable)), value),
         }
     }
 }
@@ -252,12 +263,6 @@ pub(super) fn told(fields: Fields<'_>) -> String {
         text(fields.get(b'C').unwrap_or_default()),
         text(fields.get(b'M').unwrap_or_default())
     )
-}
-
-/// Nothing tells the format, so what can be read is taken for text.
-fn readable(value: Option<&[u8]>) -> bool {
-    let text = std::str::from_utf8(value.unwrap_or_default());
-    text.is_ok_and(|text| !text.contains(|letter: char| letter.is_control() && letter != '\t'))
 }
 
 /// The columns of each result that has some, from a response's own notation.
@@ -325,6 +330,32 @@ mod tests {
         assert_eq!(set.column_name(0), "a:b");
         assert_eq!(set.column_name(1), "2");
         assert_eq!(set.show(set.rows[0]), ["42"]);
+    }
+
+    /// As asyncpg first executes what it has just prepared.
+    #[test]
+    fn a_described_statement_has_the_formats_that_its_portal_asked_for() {
+        let mut body = Vec::new();
+        body.message(b'T', |out| {
+            out.extend(b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0");
+        });
+        body.message(b'D', |out| out.extend(b"\0\x01\0\0\0\x04\0\0\0\x2a"));
+        body.message(b'C', |out| out.string(b"SELECT 1"));
+        let shown = |columns: &str| {
+            let response = Response {
+                columns: Some(columns.into()),
+                wire_len: body.len() as u64,
+                body: body.clone(),
+                ..Response::default()
+            };
+            let set = &Results::of(&response).sets[0];
+            (set.columns[0].name.to_string(), set.show(set.rows[0]))
+        };
+        assert_eq!(shown("n:23:1"), ("n".to_owned(), vec!["42".to_owned()]));
+        // Another statement's.
+        for other in ["m:23:1", "n:25:1", "n:23:1,n:23:1"] {
+            assert_eq!(shown(other), ("n".to_owned(), vec!["\0\0\0*".to_owned()]));
+        }
     }
 
     #[test]

@@ -106,6 +106,12 @@ pub(super) fn show(type_oid: u32, format: u16, value: Option<&[u8]>) -> String {
     }
 }
 
+/// Where nothing tells the format, what can be read is taken for text.
+pub(super) fn readable(value: &[u8]) -> bool {
+    let text = std::str::from_utf8(value);
+    text.is_ok_and(|text| !text.contains(|letter: char| letter.is_control() && letter != '\t'))
+}
+
 fn binary(type_oid: u32, value: &[u8]) -> Result<String, ReadError> {
     let mut reader = Reader::new(value);
     let shown = match type_oid {
@@ -136,6 +142,8 @@ fn binary(type_oid: u32, value: &[u8]) -> Result<String, ReadError> {
         oid::TIMESTAMPTZ => timestamp(reader.i64_be("timestamptz")?, "+00"),
         oid::INTERVAL => interval(&mut reader)?,
         array if ARRAYS.contains(&array) => elements(&mut reader)?,
+        // Enums are texts.
+        FIRST_OF_USERS.. if readable(value) => text(&mut reader),
         _ => hex("\\x", reader.rest()),
     };
     match reader.is_empty() {
@@ -345,6 +353,8 @@ mod tests {
             (1007, [0; 8].to_vec(), "\\x0000000000000000"),
             (600, vec![1, 2], "\\x0102"),
             (oid::INT4, vec![1, 2], "\\x0102"),
+            (FIRST_OF_USERS, b"sad".to_vec(), "sad"),
+            (FIRST_OF_USERS, vec![0, 1], "\\x0001"),
             (oid::INT2, vec![1, 2, 3], "\\x010203"),
         ] {
             assert_eq!(show(type_oid, BINARY, Some(&bytes)), expected, "{type_oid}");
