@@ -76,8 +76,8 @@ async fn begin(
 ) -> &'static str {
     let row = &job.row;
     if row.kind != Kind::Open {
-        worker.skip(*job, reason::NOT_OPENED);
-        return reason::NOT_OPENED;
+        worker.skip(*job, reason::NOT_OPEN);
+        return reason::NOT_OPEN;
     }
     let other = row
         .info

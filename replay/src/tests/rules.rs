@@ -287,6 +287,7 @@ fn what_cannot_be_said_is_named() {
     tape.say(4, "unwanted");
     tape.open(5).status = Status::Unanswered;
     tape.say(6, "no opening");
+    tape.say(1, "after the end");
     let played = play(tape, &options(server.address));
     assert_eq!(server.lines(), ["hello user1", "said", "bye"]);
     let expected = [
@@ -302,7 +303,8 @@ fn what_cannot_be_said_is_named() {
         "skipped: another protocol than the target's",
         "skipped: another protocol than the target's",
         "skipped: login incomplete when recorded",
-        "skipped: opening not recorded",
+        "skipped: session not open",
+        "skipped: session not open",
     ];
     assert_eq!(played.story(), expected);
     assert!(played.report.ledger.balanced());
