@@ -1,5 +1,6 @@
 //! Both directions of a connection, to rows.
 
+pub(in crate::postgres) mod course;
 mod login;
 pub(super) mod rows;
 mod session;
@@ -7,7 +8,7 @@ pub(in crate::postgres) mod statements;
 mod strangers;
 mod stream;
 mod understand;
-pub(in crate::postgres) mod unit;
+mod unit;
 
 #[cfg(test)]
 mod tests;

@@ -285,7 +285,8 @@ impl Session {
             unit.notes.add(Notes::RESPONSE_GAP);
         }
         let message = Message::of(frame)?;
-        unit.assembler
+        unit.course
+            .assembler
             .take(frame, message.as_ref(), began, at, &mut self.shapes)?;
         let Some(message) = &message else {
             if self.server_idle {
@@ -293,7 +294,7 @@ impl Session {
             }
             return Ok(());
         };
-        unit.advance(message);
+        unit.course.advance(message);
         match message {
             Message::DataRow(_) | Message::CopyData { .. } => {}
             Message::CopyIn if unit.copy == Copy::No => {
@@ -364,7 +365,8 @@ impl Session {
         let Some(mut unit) = self.waiting.pop_front() else {
             return;
         };
-        unit.take_back(&mut self.waiting, &mut self.statements);
+        let after = self.waiting.iter_mut().map(|unit| &mut unit.course);
+        unit.course.take_back(after, &mut self.statements);
         if transaction == Transaction::Idle && self.waiting.is_empty() {
             self.statements.end_transaction();
         }
@@ -372,7 +374,7 @@ impl Session {
             // Answered before it was asked: the order is not what it seems.
             self.paired = false;
         }
-        let broken = unit.copy == Copy::In && unit.assembler.has_error();
+        let broken = unit.copy == Copy::In && unit.course.assembler.has_error();
         if broken {
             let row = self.row(unit, None);
             self.broken_copy = Some(row);
@@ -425,7 +427,7 @@ impl Session {
         match self.waiting.front_mut() {
             Some(unit) if self.owed == 0 => {
                 unit.notes.add(Notes::RESPONSE_GAP);
-                unit.assembler.lost();
+                unit.course.assembler.lost();
             }
             _ => {}
         }
@@ -491,7 +493,10 @@ impl Session {
     }
 
     pub(super) fn held(&self) -> usize {
-        let body = self.waiting.front().map_or(0, |unit| unit.assembler.held());
+        let body = self
+            .waiting
+            .front()
+            .map_or(0, |unit| unit.course.assembler.held());
         let units = self.waiting.len() + self.spare.iter().len();
         units * mem::size_of::<Unit>()
             + self.waiting.capacity() * mem::size_of::<Box<Unit>>()

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use recording::Notes;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::course::Step;
 use super::statements::{Portal, Prepared, Statements};
 use super::strangers::Strangers;
-use super::unit::{Runs, Step, Unit};
+use super::unit::{Runs, Unit};
 use crate::postgres::messages::frontend::{Message, Target};
 use crate::postgres::messages::{Formats, Frame};
 use crate::postgres::secrets;
@@ -37,13 +38,13 @@ impl Unit {
                 self.notes.add(Notes::UNKNOWN_STATEMENT);
                 statements.miss();
                 self.runs = Runs::Anything;
-                self.steps.push(name_step(b"", None));
+                self.course.steps.push(name_step(b"", None));
                 return Ok(());
             }
             Frame::Damaged { tag: b'B', .. } => {
                 statements.bind(b"", None);
                 self.runs = Runs::Anything;
-                self.steps.push(Step::Bind);
+                self.course.steps.push(Step::Bind);
                 return Ok(());
             }
             Frame::Part { .. } | Frame::Damaged { .. } => {
@@ -70,7 +71,7 @@ impl Unit {
                 prepared.set_parameter_types(parameter_types);
                 let before = statements.prepare(name, Arc::new(prepared));
                 strangers.forget(name);
-                self.steps.push(name_step(name, before));
+                self.course.steps.push(name_step(name, before));
             }
             Message::Bind {
                 portal,
@@ -87,15 +88,15 @@ impl Unit {
                     Some(prepared) => self.mentioned = prepared.statement.clone(),
                     None => self.lack(statements),
                 }
-                self.steps.push(Step::DescribeStatement(prepared));
+                self.course.steps.push(Step::DescribeStatement(prepared));
             }
             Message::Describe {
                 target: Target::Portal,
                 ..
-            } => self.steps.push(Step::DescribePortal),
+            } => self.course.steps.push(Step::DescribePortal),
             Message::Execute { portal, .. } => {
                 self.executions += 1;
-                let mut before = self.steps.iter().rev().take(2);
+                let mut before = self.course.steps.iter().rev().take(2);
                 if !portal.is_empty() || !before.any(|step| matches!(step, Step::Bind)) {
                     self.runs = Runs::Anything;
                 }
@@ -104,7 +105,7 @@ impl Unit {
                     Some(Some(statement)) => self.add_statement(statement.clone()),
                     _ => self.lack(statements),
                 }
-                self.steps.push(Step::Execute(portal));
+                self.course.steps.push(Step::Execute(portal));
             }
             Message::Close {
                 target: Target::Statement,
@@ -112,14 +113,14 @@ impl Unit {
             } => {
                 let before = statements.forget(name);
                 strangers.forget(name);
-                self.steps.push(name_step(name, before));
+                self.course.steps.push(name_step(name, before));
             }
             Message::Close {
                 target: Target::Portal,
                 name,
             } => {
                 statements.bind(name, None);
-                self.steps.push(Step::ClosePortal);
+                self.course.steps.push(Step::ClosePortal);
             }
             _ => self.query_at = start + HEAD_LEN,
         }
@@ -155,7 +156,7 @@ impl Unit {
         }
         let bound = prepared.map(|prepared| Portal::new(prepared, result_formats));
         statements.bind(portal, bound);
-        self.steps.push(Step::Bind);
+        self.course.steps.push(Step::Bind);
     }
 
     /// The client names what it is not known to have prepared. Where all that it did was seen, that is the

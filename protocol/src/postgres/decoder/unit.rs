@@ -1,13 +1,11 @@
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
 use recording::{Exchange, Kind, Notes, Request, Statement, Status, Timestamp};
 
-use super::statements::{Portal, Prepared, Statements};
+use super::course::{Course, Step};
+use super::statements::Prepared;
 use crate::postgres::messages::Frame;
-use crate::postgres::messages::backend::Message;
-use crate::postgres::response::Assembler;
 use crate::sql;
 
 /// Room that a small request does not have to grow for.
@@ -19,7 +17,7 @@ const MAX_TOLD_APART: u32 = 100;
 
 /// A request that waits for its response, or is still being sent.
 #[derive(Debug)]
-pub(in crate::postgres) struct Unit {
+pub(super) struct Unit {
     pub(super) kind: UnitKind,
     /// When the first byte came.
     pub(super) began_at: Timestamp,
@@ -41,20 +39,13 @@ pub(in crate::postgres) struct Unit {
     pub(super) mentioned: Option<Statement>,
     pub(super) bound: Option<Arc<Prepared>>,
     pub(super) runs: Runs,
-    pub(in crate::postgres) steps: Vec<Step>,
     /// Where the text of a simple query stands in `bytes`.
     pub(super) query_at: usize,
-    /// How many of the steps the server has answered.
-    done: usize,
-    /// The columns of the execution under way were settled.
-    columns_known: bool,
-    /// Statements whose columns the response tells.
-    described: Vec<Arc<Prepared>>,
-    pub(in crate::postgres) assembler: Assembler,
+    pub(super) course: Course,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::postgres) enum UnitKind {
+pub(super) enum UnitKind {
     Query,
     Extended,
     FunctionCall,
@@ -84,33 +75,8 @@ pub(super) enum Copy {
     Both,
 }
 
-/// What the server answers one by one.
-#[derive(Debug)]
-pub(in crate::postgres) enum Step {
-    /// Parse, or Close of a statement: with what the name stood for before.
-    Name {
-        name: Box<[u8]>,
-        before: Option<Arc<Prepared>>,
-    },
-    Bind,
-    ClosePortal,
-    DescribeStatement(Option<Arc<Prepared>>),
-    DescribePortal,
-    Execute(Option<Portal>),
-}
-
-impl Step {
-    /// What `name` stood for, where the step is about it.
-    fn replaced(&mut self, name: &[u8]) -> Option<&mut Option<Arc<Prepared>>> {
-        match self {
-            Step::Name { name: own, before } if **own == *name => Some(before),
-            _ => None,
-        }
-    }
-}
-
 impl Unit {
-    pub(in crate::postgres) fn new(kind: UnitKind, started_at: Timestamp, body_cap: usize) -> Unit {
+    pub(super) fn new(kind: UnitKind, started_at: Timestamp, body_cap: usize) -> Unit {
         Unit {
             kind,
             began_at: started_at,
@@ -128,12 +94,8 @@ impl Unit {
             mentioned: None,
             bound: None,
             runs: Runs::Nothing,
-            steps: Vec::new(),
             query_at: 0,
-            done: 0,
-            columns_known: false,
-            described: Vec::new(),
-            assembler: Assembler::new(body_cap),
+            course: Course::new(body_cap),
         }
     }
 
@@ -190,128 +152,34 @@ impl Unit {
         }
     }
 
-    /// Follows the server's message in the steps that the client asked for.
-    pub(in crate::postgres) fn advance(&mut self, message: &Message<'_>) {
-        if let Message::DataRow(_) | Message::CommandComplete { .. } | Message::PortalSuspended =
-            message
-        {
-            self.settle_columns();
-        }
-        let Some(step) = self.steps.get(self.done) else {
-            return;
-        };
-        let answered = match (step, message) {
-            (Step::DescribeStatement(prepared), Message::ParameterDescription(types)) => {
-                if let Some(prepared) = prepared {
-                    prepared.set_parameter_types(*types);
-                }
-                false
-            }
-            (Step::DescribeStatement(prepared), Message::RowDescription(_)) => {
-                if let (Some(prepared), Some(columns)) = (prepared, self.assembler.columns()) {
-                    let _ = prepared.columns.set(columns.clone());
-                    self.described.push(prepared.clone());
-                }
-                true
-            }
-            (Step::DescribePortal, Message::RowDescription(_)) => {
-                self.columns_known = true;
-                true
-            }
-            (Step::DescribeStatement(_) | Step::DescribePortal, Message::NoData) => true,
-            (Step::Name { .. }, Message::ParseComplete | Message::CloseComplete)
-            | (Step::Bind, Message::BindComplete)
-            | (Step::ClosePortal, Message::CloseComplete) => true,
-            (
-                Step::Execute(_),
-                Message::CommandComplete { .. }
-                | Message::EmptyQueryResponse
-                | Message::PortalSuspended,
-            ) => {
-                self.columns_known = false;
-                true
-            }
-            _ => false,
-        };
-        self.done += usize::from(answered);
-    }
-
-    /// Names the columns of an execution whose portal was not described. Those of a statement that
-    /// this request describes are in the response already: of them only the formats are told.
-    fn settle_columns(&mut self) {
-        if self.columns_known {
-            return;
-        }
-        self.columns_known = true;
-        if let Some(Step::Execute(Some(portal))) = self.steps.get(self.done)
-            && let Some(columns) = portal.columns()
-            && (self.assembler.columns().is_some() || !self.describes(&portal.prepared))
-        {
-            self.assembler.set_columns(columns);
-        }
-    }
-
-    fn describes(&self, prepared: &Arc<Prepared>) -> bool {
-        let mut described = self.described.iter();
-        described.any(|described| Arc::ptr_eq(described, prepared))
-    }
-
     /// Has the server answered all that it was asked for, and has nothing been bound yet? Then the
     /// client that goes on with this request has waited, and may have done so for long.
     pub(super) fn only_prepared(&self) -> bool {
-        let prepares = |step: &Step| {
-            matches!(
-                step,
-                Step::Name { .. } | Step::DescribeStatement(_) | Step::ClosePortal
-            )
-        };
         self.kind == UnitKind::Extended
             && !self.closed
             && self.copy == Copy::No
-            && !self.steps.is_empty()
-            && self.done == self.steps.len()
-            && self.steps.iter().all(prepares)
+            && self.course.has_only_prepared()
     }
 
     /// What the client waited for lies behind: the request is timed from here on.
     pub(super) fn restart(&mut self, at: Timestamp) {
         self.started_at = at;
         self.pipelined = false;
-        self.assembler.restart();
+        self.course.assembler.restart();
     }
 
     /// The text of the last statement that the server has completed, as far as it is known.
     pub(super) fn completed(&self) -> Option<&str> {
-        let last = self.done.checked_sub(1).and_then(|at| self.steps.get(at));
-        if let Some(Step::Execute(portal)) = last {
+        if let Some(Step::Execute(portal)) = self.course.last_done() {
             let statement = portal.as_ref()?.prepared.statement.as_ref()?;
             return Some(&statement.text);
         }
-        let before = self.assembler.completions().checked_sub(1)?;
+        let before = self.course.assembler.completions().checked_sub(1)?;
         if before >= MAX_TOLD_APART {
             return None;
         }
         let statements = sql::statements(&self.statement.as_ref()?.text);
         statements.get(before as usize).copied()
-    }
-
-    /// The request is answered: names of which the server did not do what it was told stand for what they
-    /// did before, but for what requests after it have made of them since then.
-    pub(in crate::postgres) fn take_back(
-        &mut self,
-        after: &mut VecDeque<Box<Unit>>,
-        statements: &mut Statements,
-    ) {
-        for step in self.steps.drain(self.done.min(self.steps.len())..).rev() {
-            let Step::Name { name, before } = step else {
-                continue;
-            };
-            let mut later = after.iter_mut().flat_map(|unit| &mut unit.steps);
-            match later.find_map(|step| step.replaced(&name)) {
-                Some(replaced) => *replaced = before,
-                None => statements.restore(&name, before),
-            }
-        }
     }
 
     /// The row. An unanswered one says why. What is left is good for [`Unit::renew`] alone.
@@ -328,11 +196,11 @@ impl Unit {
             first => first.or_else(|| self.mentioned.take()),
         };
         let statements = match self.kind {
-            UnitKind::Query => self.assembler.completions().max(1),
+            UnitKind::Query => self.course.assembler.completions().max(1),
             UnitKind::Extended => self.executions,
             UnitKind::FunctionCall => 0,
         };
-        let status = match (&unanswered, self.assembler.has_error()) {
+        let status = match (&unanswered, self.course.assembler.has_error()) {
             (Some(_), _) => Status::Unanswered,
             (None, true) => Status::Error,
             (None, false) => Status::Ok,
@@ -354,7 +222,7 @@ impl Unit {
                 pipelined: self.pipelined,
             },
             status,
-            response: unanswered.is_none().then(|| self.assembler.finish()),
+            response: unanswered.is_none().then(|| self.course.assembler.finish()),
             reason: unanswered,
             notes: self.notes,
             info: None,
@@ -363,15 +231,10 @@ impl Unit {
     }
 
     /// Makes it the next request, which keeps only the room for its steps.
-    pub(in crate::postgres) fn renew(
-        &mut self,
-        kind: UnitKind,
-        started_at: Timestamp,
-        body_cap: usize,
-    ) {
-        let mut steps = mem::take(&mut self.steps);
-        steps.clear();
+    pub(super) fn renew(&mut self, kind: UnitKind, started_at: Timestamp, body_cap: usize) {
+        let mut course = mem::replace(&mut self.course, Course::new(body_cap));
+        course.renew(body_cap);
         *self = Unit::new(kind, started_at, body_cap);
-        self.steps = steps;
+        self.course = course;
     }
 }

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use recording::{Response, Timestamp, Transaction};
 
+use crate::postgres::decoder::course::{Course, Step};
 use crate::postgres::decoder::statements::{Portal, Prepared, Statements};
-use crate::postgres::decoder::unit::{Step, Unit, UnitKind};
 use crate::postgres::messages::backend::Message as Answer;
 use crate::postgres::messages::frontend::{Message, Target};
 use crate::postgres::messages::{Frame, Messages};
@@ -15,10 +15,10 @@ use crate::reader::ReadError;
 /// statement when it prepares it, and not again: they are known to the session.
 #[derive(Debug)]
 pub(super) struct Sent {
-    waiting: VecDeque<Box<Unit>>,
+    waiting: VecDeque<Course>,
     statements: Statements,
     /// A finished one, to be used again.
-    spare: Option<Box<Unit>>,
+    spare: Option<Course>,
     body_cap: usize,
 }
 
@@ -33,20 +33,19 @@ impl Sent {
     }
 
     pub(super) fn push(&mut self, request: &[u8]) {
-        let (kind, at) = (UnitKind::Extended, Timestamp(0));
-        let mut unit = match self.spare.take() {
-            Some(mut unit) => {
-                unit.renew(kind, at, self.body_cap);
-                unit
+        let mut course = match self.spare.take() {
+            Some(mut course) => {
+                course.renew(self.body_cap);
+                course
             }
-            None => Box::new(Unit::new(kind, at, self.body_cap)),
+            None => Course::new(self.body_cap),
         };
         for (tag, message) in Messages::new(request) {
             if matches!(tag, b'P' | b'B' | b'D' | b'E' | b'C') {
-                unit.steps.extend(step(message, &mut self.statements));
+                course.steps.extend(step(message, &mut self.statements));
             }
         }
-        self.waiting.push_back(unit);
+        self.waiting.push_back(course);
     }
 
     /// Takes the next message of the answer to the oldest request.
@@ -58,12 +57,12 @@ impl Sent {
         at: Timestamp,
         shapes: &mut Shapes,
     ) -> Result<(), ReadError> {
-        let Some(unit) = self.waiting.front_mut() else {
+        let Some(course) = self.waiting.front_mut() else {
             return Ok(());
         };
-        unit.assembler.take(frame, message, began, at, shapes)?;
+        course.assembler.take(frame, message, began, at, shapes)?;
         if let Some(message) = message {
-            unit.advance(message);
+            course.advance(message);
         }
         if let Some(Answer::CommandComplete {
             tag: b"DEALLOCATE ALL" | b"DISCARD ALL",
@@ -76,20 +75,20 @@ impl Sent {
 
     /// How many statements of the oldest request are answered, and whether one failed.
     pub(super) fn progress(&self) -> (u32, bool) {
-        self.waiting.front().map_or((0, false), |unit| {
-            (unit.assembler.completions(), unit.assembler.has_error())
+        self.waiting.front().map_or((0, false), |course| {
+            (course.assembler.completions(), course.assembler.has_error())
         })
     }
 
     /// The oldest request is answered.
     pub(super) fn answered(&mut self) -> Option<Response> {
-        let mut unit = self.waiting.pop_front()?;
-        unit.take_back(&mut self.waiting, &mut self.statements);
-        let response = unit.assembler.finish();
+        let mut course = self.waiting.pop_front()?;
+        course.take_back(self.waiting.iter_mut(), &mut self.statements);
+        let response = course.assembler.finish();
         if response.transaction == Transaction::Idle && self.waiting.is_empty() {
             self.statements.end_transaction();
         }
-        self.spare = Some(unit);
+        self.spare = Some(course);
         Some(response)
     }
 }
