@@ -147,9 +147,10 @@ fn rate(times: u64, of: u64) -> f64 {
     (times + 1) as f64 / (of + 2) as f64
 }
 
-/// Whether it is the same thing in another statement: a column, a header or a member, and no line or whole answer.
+/// Whether it is the same thing in another statement: a column, a header, a trailer or a member, and no line or whole
+/// answer.
 fn is_name(place: &str) -> bool {
-    let parts = ["column ", "header "];
+    let parts = ["column ", "header ", "trailer "];
     parts.iter().any(|part| place.contains(part)) || place.starts_with('$') && place != "$"
 }
 
@@ -288,6 +289,16 @@ mod tests {
             let judged = judge(&all);
             assert_eq!(judged[0], Noise);
             assert!(judged[1..].iter().all(|it| *it == found), "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_a_name_is_the_same_in_another_statement() {
+        for name in ["column a", "header x-a, added", "trailer x-a", "$.a"] {
+            assert!(is_name(name), "{name}");
+        }
+        for other in ["", "$", "body", "line 1"] {
+            assert!(!is_name(other), "{other}");
         }
     }
 
