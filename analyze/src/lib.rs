@@ -8,6 +8,7 @@
 mod compare;
 mod differences;
 mod error;
+mod example;
 mod gate;
 mod inspect;
 mod join;
@@ -24,8 +25,9 @@ mod trust;
 mod verdict;
 
 pub use compare::{About, Comparison, Counts, Options, Side, Span, compare};
-pub use differences::{Cell, Example, Group, NoiseGroup, ShownAnswer};
+pub use differences::{Group, NoiseGroup};
 pub use error::{AnalyzeError, Which};
+pub use example::{Cell, Example, ShownAnswer};
 pub use gate::{Gate, GateError};
 pub use inspect::{Inspection, inspect};
 pub use samples::Summary;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use protocol::{Difference, DifferenceKind, Protocol, Terms};
 use recording::{Exchange, Kind, Notes, Status};
 
-use crate::differences::status;
+use crate::example::status;
 use crate::table::reason;
 
 /// Requests whose bytes or whose meaning were not known to the recording.

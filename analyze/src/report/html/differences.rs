@@ -2,7 +2,8 @@ use std::fmt::{Result, Write};
 
 use super::Escaped;
 use crate::compare::Comparison;
-use crate::differences::{Cell, Example, Group, ShownAnswer};
+use crate::differences::Group;
+use crate::example::{Cell, Example, ShownAnswer};
 use crate::report::text::{duration, plural, thousands};
 
 /// Groups of differences that are unfolded at first.
