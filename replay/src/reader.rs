@@ -9,7 +9,7 @@ use protocol::Mender;
 use recording::{Exchange, Kind, Timestamp};
 
 use crate::schedule::{Due, Pace, Plan, Schedule};
-use crate::worker::{Job, Jobs, Shared};
+use crate::worker::{Flight, Job, Jobs, Shared};
 
 /// Rows that are handed over at once, of all sessions.
 const BATCH_ROWS: usize = 1_024;
@@ -155,6 +155,7 @@ impl Next {
             plan,
             intended_at: Timestamp::default(),
             cost,
+            flight: Flight::default(),
         });
         self.rows += 1;
     }

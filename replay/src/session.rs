@@ -4,7 +4,6 @@ mod cancel;
 mod connection;
 mod ending;
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,7 +22,7 @@ use crate::queue::Queue;
 use crate::reason;
 use crate::schedule::Due;
 use crate::stream::Stream;
-use crate::worker::{Job, NO_DEADLINE, Outcome, Watch, Worker};
+use crate::worker::{Flight, Job, NO_DEADLINE, Outcome, Watch, Worker};
 
 /// No further request is taken while more than this waits for the target to read it.
 const MAX_UNSENT: usize = 256 << 10;
@@ -37,7 +36,7 @@ const ASKED_WITHIN: Duration = Duration::from_secs(1);
 const PATIENCE: u32 = 10;
 
 /// ```text
-///  queue -> (until the answer before is there) -> out + flights (in order) -> outcomes
+///  queue -> (until the answer before is there) -> out, under way (in order) -> outcomes
 /// ```
 pub(crate) struct Session<'a> {
     opening: Exchange,
@@ -51,9 +50,7 @@ pub(crate) struct Session<'a> {
     loan: Option<Loan<'a>>,
     /// A request was sent over the connection since it was lent.
     used: bool,
-    /// Requests without an answer, the oldest first.
-    flights: VecDeque<Flight>,
-    /// Index in `flights` of the first whose bytes are not all with the kernel.
+    /// Index among the requests under way of the first whose bytes are not all with the kernel.
     unsent: usize,
     out: Vec<u8>,
     written: usize,
@@ -75,17 +72,6 @@ pub(crate) struct Session<'a> {
     failing_since: Option<Timestamp>,
     cancel: Option<Cancel>,
     events: Vec<DriverEvent>,
-}
-
-struct Flight {
-    job: Job,
-    ready_at: Timestamp,
-    /// 0 until then.
-    sent_at: Timestamp,
-    last_byte_at: Timestamp,
-    /// Its place among the session's bytes.
-    start: u64,
-    end: u64,
 }
 
 /// Why a conversation is over.
@@ -125,8 +111,6 @@ impl<'a> Session<'a> {
             stream,
             loan: None,
             used: false,
-            // Most have one request under way at most.
-            flights: VecDeque::with_capacity(1),
             unsent: 0,
             out: Vec::new(),
             written: 0,
@@ -207,7 +191,7 @@ impl<'a> Session<'a> {
             match self.queue.poll_ready(cx) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => {
-                    return self.flights.is_empty().then_some(End::Closed);
+                    return (self.queue.under_way() == 0).then_some(End::Closed);
                 }
                 Poll::Pending => return None,
             }
@@ -215,10 +199,7 @@ impl<'a> Session<'a> {
             match fate {
                 Fate::End => return Some(End::Closed),
                 Fate::Send if !self.has_connection() => return Some(End::Parted),
-                Fate::Send => {
-                    let job = self.queue.take()?;
-                    self.send(job);
-                }
+                Fate::Send => self.send()?,
                 Fate::Cancel => {
                     let job = self.queue.take()?;
                     self.cancel(job);
@@ -244,7 +225,7 @@ impl<'a> Session<'a> {
     /// `None` where the row must wait.
     fn fate(&self, job: &Job, cx: &Context<'_>) -> Option<Fate> {
         let row = &job.row;
-        let waits = !self.flights.is_empty();
+        let waits = self.queue.under_way() > 0;
         if row.kind == Kind::Request && waits && !row.request.pipelined {
             return None;
         }
@@ -295,8 +276,8 @@ impl<'a> Session<'a> {
 
     /// Is all sent, and did the recorded client leave without waiting for what is under way?
     fn left_unanswered(&self, close: &Exchange) -> bool {
-        let last = self.flights.back().map(|flight| &flight.job.row);
-        self.unsent == self.flights.len()
+        let last = self.queue.newest().map(|job| &job.row);
+        self.unsent == self.queue.under_way()
             && close.reason.as_deref() != Some("capture ended")
             && last.is_some_and(|last| {
                 last.status == Status::Unanswered && !last.notes.contains(Notes::RESPONSE_GAP)
@@ -305,8 +286,8 @@ impl<'a> Session<'a> {
 
     /// Is something of the last request sent?
     fn is_begun(&self) -> bool {
-        let last = self.flights.back();
-        last.is_some_and(|flight| flight.sent_at.0 != 0)
+        let last = self.queue.newest();
+        last.is_some_and(|job| job.flight.is_begun())
     }
 
     /// Did the row that comes next wait for that alone?
@@ -318,20 +299,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&mut self, job: Job) {
+    /// `None` where no row is there.
+    fn send(&mut self) -> Option<()> {
         self.skipping = false;
         self.watch.wake_at.set(NO_DEADLINE);
         self.used = true;
         let length = self.out.len();
-        let flight = self.flights.push_back_mut(Flight {
-            job,
-            ready_at: Timestamp::default(),
-            sent_at: Timestamp::default(),
-            last_byte_at: Timestamp::default(),
-            start: self.appended_before + length as u64,
-            end: 0,
-        });
-        let job = &mut flight.job;
+        let job = self.queue.start()?;
         let after = transaction(&job.row);
         let rolls_back = self.failed && after == Transaction::Idle;
         self.failed &= after == Transaction::Unknown;
@@ -352,10 +326,9 @@ impl<'a> Session<'a> {
                     reason::UNSUPPORTED
                 }
             };
-            if let Some(flight) = self.flights.pop_back() {
-                self.worker.skip(flight.job, reason);
-            }
-            return;
+            let job = self.queue.take_newest()?;
+            self.worker.skip(job, reason);
+            return Some(());
         }
         let mut ready_at = job.intended_at.max(self.ready_at);
         if !job.row.request.pipelined {
@@ -380,14 +353,19 @@ impl<'a> Session<'a> {
             let asked_by = self.worker.now() + ASKED_WITHIN;
             self.watch.wake_at.set(asked_by);
         }
-        flight.ready_at = ready_at;
-        flight.end = self.appended_before + self.out.len() as u64;
+        job.flight = Flight {
+            ready_at,
+            start: self.appended_before + length as u64,
+            end: self.appended_before + self.out.len() as u64,
+            ..Flight::default()
+        };
         self.ready_at = ready_at;
+        Some(())
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         if self.out.is_empty() {
-            if self.unsent < self.flights.len() && !self.deaf {
+            if self.unsent < self.queue.under_way() && !self.deaf {
                 self.mark_sent(self.worker.now());
             }
             return Poll::Ready(Ok(()));
@@ -422,8 +400,9 @@ impl<'a> Session<'a> {
     /// Notes which requests the kernel took in a write that began at `at`.
     fn mark_sent(&mut self, at: Timestamp) {
         let reached = self.appended_before + self.written as u64;
-        for flight in self.flights.range_mut(self.unsent..) {
-            if flight.sent_at.0 == 0 && (flight.start < reached || flight.start == flight.end) {
+        for job in self.queue.under_way_after(self.unsent) {
+            let flight = &mut job.flight;
+            if !flight.is_begun() && (flight.start < reached || flight.start == flight.end) {
                 flight.sent_at = at;
                 self.worker.sent();
             }
@@ -469,12 +448,12 @@ impl<'a> Session<'a> {
     fn heed(&mut self, events: &mut Vec<DriverEvent>, at: Timestamp) -> Result<(), DriverError> {
         for event in events.drain(..) {
             match event {
-                DriverEvent::Answered(response) if !self.flights.is_empty() => {
+                DriverEvent::Answered(response) if self.queue.under_way() > 0 => {
                     self.answered(response);
                 }
                 DriverEvent::Learnt => {
-                    let flight = self.flights.front();
-                    if let Some(lesson) = flight.and_then(|it| it.job.plan.lesson.as_ref()) {
+                    let asked = self.queue.oldest();
+                    if let Some(lesson) = asked.and_then(|job| job.plan.lesson.as_ref()) {
                         lesson.end(at);
                     }
                 }
@@ -489,13 +468,13 @@ impl<'a> Session<'a> {
     }
 
     fn answered(&mut self, response: Response) {
-        let Some(flight) = self.flights.front_mut() else {
+        let Some(job) = self.queue.oldest() else {
             return;
         };
         self.failing_since = None;
         self.unsent = self.unsent.saturating_sub(1);
         self.answered_at = response.last_byte_at;
-        self.skipping |= transaction(&flight.job.row) == Transaction::Open
+        self.skipping |= transaction(&job.row) == Transaction::Open
             && response.transaction == Transaction::Failed;
         let outcome = Outcome {
             status: match response.error_code {
@@ -504,25 +483,25 @@ impl<'a> Session<'a> {
             },
             reason: None,
             response: Some(response),
-            ready_at: flight.ready_at,
-            sent_at: flight.sent_at,
-            last_byte_at: flight.last_byte_at,
+            ready_at: job.flight.ready_at,
+            sent_at: job.flight.sent_at,
+            last_byte_at: job.flight.last_byte_at,
         };
-        self.worker.finish(&mut flight.job, outcome);
-        self.flights.pop_front();
-        if self.flights.is_empty() {
+        self.worker.finish(job, outcome);
+        self.queue.end_oldest();
+        if self.queue.under_way() == 0 {
             self.watch.wake_at.set(NO_DEADLINE);
         }
         self.expect_answer();
     }
 
     /// Sets the time by which the oldest request under way must be answered.
-    fn expect_answer(&self) {
-        let deadline = match self.flights.front() {
-            Some(flight) if flight.sent_at.0 != 0 => {
-                let recorded = flight.job.row.service_ns().unwrap_or(0);
+    fn expect_answer(&mut self) {
+        let deadline = match self.queue.oldest() {
+            Some(job) if job.flight.is_begun() => {
+                let recorded = job.row.service_ns().unwrap_or(0);
                 let patience = Duration::from_nanos(recorded).saturating_mul(PATIENCE);
-                flight.sent_at + patience.max(self.worker.shared.request_timeout)
+                job.flight.sent_at + patience.max(self.worker.shared.request_timeout)
             }
             _ => NO_DEADLINE,
         };

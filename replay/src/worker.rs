@@ -83,6 +83,25 @@ pub(crate) struct Job {
     pub(crate) intended_at: Timestamp,
     /// Of the budget's bytes.
     pub(crate) cost: usize,
+    pub(crate) flight: Flight,
+}
+
+/// What is known of a request under way.
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    pub(crate) ready_at: Timestamp,
+    /// 0 until then.
+    pub(crate) sent_at: Timestamp,
+    pub(crate) last_byte_at: Timestamp,
+    /// Its place among the session's bytes.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl Flight {
+    pub(crate) fn is_begun(&self) -> bool {
+        self.sent_at.0 != 0
+    }
 }
 
 /// Of one queue, in order and due together. Those that were recorded at other times are due apart,
@@ -98,6 +117,16 @@ pub(crate) struct Outcome {
     pub(crate) ready_at: Timestamp,
     pub(crate) sent_at: Timestamp,
     pub(crate) last_byte_at: Timestamp,
+}
+
+impl Outcome {
+    pub(crate) fn skipped(reason: &'static str) -> Outcome {
+        Outcome {
+            status: Status::Skipped,
+            reason: Some(reason),
+            ..Outcome::default()
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -280,12 +309,7 @@ impl Worker {
     }
 
     pub(crate) fn skip(&self, mut job: Job, reason: &'static str) {
-        let outcome = Outcome {
-            status: Status::Skipped,
-            reason: Some(reason),
-            ..Outcome::default()
-        };
-        self.finish(&mut job, outcome);
+        self.finish(&mut job, Outcome::skipped(reason));
     }
 
     /// Turns the recorded row into the run's. Once for each.

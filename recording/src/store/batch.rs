@@ -76,7 +76,7 @@ struct InfoColumns {
     backend: Steady<UInt64Type>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PacingColumns {
     intended_at: Steady<TimestampNanosecondType>,
     ready_at: Steady<TimestampNanosecondType>,
@@ -123,7 +123,7 @@ impl Batch {
             response: ResponseColumns::with_capacity(rows, responses),
             notes: Words::with_capacity(rows),
             info: InfoColumns::default(),
-            pacing: PacingColumns::default(),
+            pacing: PacingColumns::with_capacity(rows),
         }
     }
 
@@ -368,6 +368,14 @@ impl InfoColumns {
 }
 
 impl PacingColumns {
+    fn with_capacity(rows: usize) -> PacingColumns {
+        PacingColumns {
+            intended_at: Steady::with_capacity(rows),
+            ready_at: Steady::with_capacity(rows),
+            sent_at: Steady::with_capacity(rows),
+        }
+    }
+
     fn fill(&mut self, rows: usize) {
         let missing = rows - self.sent_at.len();
         self.intended_at.push_nulls(missing);

@@ -33,7 +33,7 @@ impl Session<'_> {
         let Some(cancel) = &mut self.cancel else {
             return false;
         };
-        if self.flights.is_empty() {
+        if self.queue.under_way() == 0 {
             cancel.wanted = None;
         }
         if Pin::new(&mut cancel.over).poll(cx).is_pending() {
@@ -47,12 +47,12 @@ impl Session<'_> {
     /// slower one the row comes later than that.
     pub(super) fn cancel(&mut self, job: Job) {
         let bytes = self.driver.cancel();
-        let (Some(flight), Some(bytes)) = (self.flights.back(), bytes) else {
+        let (Some(newest), Some(bytes)) = (self.queue.newest(), bytes) else {
             self.worker.skip(job, reason::NOTHING_TO_CANCEL);
             return;
         };
-        let waited = job.row.started_at.since(flight.job.row.started_at);
-        let due_at = flight.sent_at + Duration::from_nanos(waited);
+        let waited = job.row.started_at.since(newest.row.started_at);
+        let due_at = newest.flight.sent_at + Duration::from_nanos(waited);
         let (wanted, unwanted) = oneshot::channel();
         let (ends, over) = oneshot::channel();
         let worker = Rc::clone(self.worker);

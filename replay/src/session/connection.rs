@@ -18,12 +18,12 @@ impl Session<'_> {
         self.stream = None;
         self.loan = None;
         if unread {
-            for flight in self.flights.drain(..).rev() {
-                if flight.sent_at.0 != 0 {
+            for job in self.queue.under_way_after(0) {
+                if job.flight.is_begun() {
                     self.worker.unsent();
                 }
-                self.queue.give_back(flight.job);
             }
+            self.queue.put_back();
             self.unsent = 0;
         }
         self.lose_flights(reason::SESSION_LOST);
@@ -34,7 +34,7 @@ impl Session<'_> {
 
     /// Lets another session have the connection, where they are shared.
     pub(super) fn give_back_if_idle(&mut self) {
-        if self.flights.is_empty()
+        if self.queue.under_way() == 0
             && self.out.is_empty()
             && let Some(loan) = self.loan.take()
             && let Some(stream) = self.stream.take()

@@ -73,20 +73,20 @@ impl Session<'_> {
             reason::LEFT => self.driver.leave(),
             _ => None,
         };
-        for mut flight in std::mem::take(&mut self.flights) {
-            if flight.sent_at.0 == 0 {
-                self.worker.skip(flight.job, reason);
-                continue;
-            }
-            let outcome = Outcome {
-                status: Status::Unanswered,
-                reason: Some(reason),
-                response: came.take(),
-                ready_at: flight.ready_at,
-                sent_at: flight.sent_at,
-                last_byte_at: flight.last_byte_at,
+        while let Some(job) = self.queue.oldest() {
+            let outcome = match job.flight.is_begun() {
+                true => Outcome {
+                    status: Status::Unanswered,
+                    reason: Some(reason),
+                    response: came.take(),
+                    ready_at: job.flight.ready_at,
+                    sent_at: job.flight.sent_at,
+                    last_byte_at: job.flight.last_byte_at,
+                },
+                false => Outcome::skipped(reason),
             };
-            self.worker.finish(&mut flight.job, outcome);
+            self.worker.finish(job, outcome);
+            self.queue.end_oldest();
         }
         self.unsent = 0;
     }
