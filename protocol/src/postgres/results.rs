@@ -130,9 +130,14 @@ impl<'a> Results<'a> {
     }
 
     /// Columns that were described before the request are known to the response alone, and so are the formats
-    /// where a statement was described, and not its portal.
+    /// where a statement was described, and not its portal. Those of statements that gave no row stand among
+    /// them, where they are known.
     fn remember(&mut self, response: &'a Response) {
-        let mut shapes = shapes(response);
+        let mut shapes = shapes(response).collect::<Vec<_>>().into_iter();
+        let tell = self.sets.iter().filter(|set| set.tells()).count();
+        let silent = self.sets.len() - tell;
+        let mut passed = shapes.len().saturating_sub(tell);
+        let all_known = passed >= silent;
         for set in &mut self.sets {
             if set.described {
                 let shape = shapes.next().unwrap_or_default();
@@ -140,8 +145,11 @@ impl<'a> Results<'a> {
                 if set.columns.len() == shape.len() && set.columns.iter().zip(&shape).all(same) {
                     set.columns = shape;
                 }
-            } else if !set.rows.is_empty() {
+            } else if set.tells() {
                 set.columns = shapes.next().unwrap_or_default();
+            } else if passed > 0 && (all_known || set.selects()) {
+                shapes.next();
+                passed -= 1;
             }
         }
     }
@@ -156,6 +164,16 @@ impl<'a> ResultSet<'a> {
             format: column.format,
         });
         self.columns = columns.collect();
+    }
+
+    /// Is there something in it that has columns?
+    fn tells(&self) -> bool {
+        self.described || !self.rows.is_empty()
+    }
+
+    /// Is it the answer to a statement that always has columns?
+    fn selects(&self) -> bool {
+        matches!(self.end, Some(End::Complete(b"SELECT 0" | b"FETCH 0")))
     }
 
     pub(super) fn completion(&self) -> Option<Completion<'a>> {
@@ -330,6 +348,39 @@ mod tests {
         assert_eq!(set.column_name(0), "a:b");
         assert_eq!(set.column_name(1), "2");
         assert_eq!(set.show(set.rows[0]), ["42"]);
+    }
+
+    #[test]
+    fn columns_of_what_gave_no_row_are_not_those_of_the_next() {
+        let shown = |tags: &[&[u8]], columns: &str| {
+            let mut body = Vec::new();
+            for tag in tags {
+                body.message(b'C', |out| out.string(tag));
+            }
+            body.message(b'D', |out| out.extend(b"\0\x01\0\0\0\x02\x34\x32"));
+            body.message(b'C', |out| out.string(b"SELECT 1"));
+            let response = Response {
+                columns: Some(columns.into()),
+                wire_len: body.len() as u64,
+                body,
+                ..Response::default()
+            };
+            Results::of(&response).sets[tags.len()]
+                .column_name(0)
+                .into_owned()
+        };
+        for (tags, columns, name) in [
+            (&[b"SELECT 0".as_slice()][..], "a:23:0;b:23:0", "b"),
+            (&[b"SELECT 0"], "b:23:0", "b"),
+            (&[b"UPDATE 0", b"SELECT 0"], "a:23:0;b:23:0", "b"),
+            (&[b"SELECT 0", b"UPDATE 0"], "a:23:0;b:23:0", "b"),
+            // The UPDATE has a RETURNING.
+            (&[b"SELECT 0", b"UPDATE 0"], "a:23:0;c:23:0;b:23:0", "b"),
+            (&[b"UPDATE 0"], "c:23:0;b:23:0", "b"),
+            (&[b"BEGIN"], "b:23:0", "b"),
+        ] {
+            assert_eq!(shown(tags, columns), name, "{tags:?} {columns}");
+        }
     }
 
     /// As asyncpg first executes what it has just prepared.
