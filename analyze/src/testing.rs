@@ -144,6 +144,11 @@ impl Protocol for Fake {
         out
     }
 
+    fn own_numbers(&self, request: &Exchange) -> Option<&'static str> {
+        let asks = request.request.bytes.ends_with(b"by oid");
+        asks.then_some("asks by numbers of the recorded server")
+    }
+
     fn show_request(&self, row: &Exchange) -> Shown {
         Shown {
             statement: Some(String::from_utf8_lossy(&row.request.bytes).into_owned()),

@@ -55,6 +55,13 @@ fn normalise_and_tell(text: &str, mut tell: impl FnMut(Range<usize>)) -> Stateme
     writer.statement()
 }
 
+/// As they stand in the text: with their quotes.
+pub(crate) fn literals(text: &str) -> Vec<&str> {
+    let mut literals = Vec::new();
+    normalise_and_tell(text, |place| literals.extend(text.get(place)));
+    literals
+}
+
 /// What stands before the token to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Before {

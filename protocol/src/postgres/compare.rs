@@ -10,6 +10,7 @@
 //! Of an answer that was not kept whole less is known: the number of rows, their digests, the sum of the
 //! rows concerned, and columns; nothing of its warnings and notices.
 
+mod catalogs;
 mod oids;
 mod pairing;
 mod promises;
@@ -32,6 +33,8 @@ const MAX_VALUES: usize = 5;
 
 /// Letters told of one value.
 const MAX_LETTERS: usize = 200;
+
+pub(super) use self::catalogs::asks_by_oid;
 
 pub(super) fn compare(expected: &Exchange, observed: &Exchange) -> Vec<Difference> {
     let mut differences = Vec::new();

@@ -82,6 +82,11 @@ impl Protocol for Postgres {
         compare::compare(expected, observed)
     }
 
+    fn own_numbers(&self, request: &Exchange) -> Option<&'static str> {
+        compare::asks_by_oid(&request.request)
+            .then_some("asks catalogs by OIDs of the recorded server")
+    }
+
     fn show_request(&self, exchange: &Exchange) -> Shown {
         show::show_request(exchange)
     }

@@ -28,6 +28,7 @@ mod oid {
     pub(super) const INT4: u32 = 23;
     pub(super) const TEXT: u32 = 25;
     pub(super) const OID: u32 = 26;
+    pub(super) const OIDVECTOR: u32 = 30;
     pub(super) const JSON: u32 = 114;
     pub(super) const XML: u32 = 142;
     pub(super) const FLOAT4: u32 = 700;
@@ -35,6 +36,7 @@ mod oid {
     pub(super) const UNKNOWN: u32 = 705;
     pub(super) const BPCHAR: u32 = 1042;
     pub(super) const VARCHAR: u32 = 1043;
+    pub(super) const OIDS: u32 = 1028;
     pub(super) const DATE: u32 = 1082;
     pub(super) const TIME: u32 = 1083;
     pub(super) const TIMESTAMP: u32 = 1114;
@@ -51,9 +53,22 @@ const ARRAYS: [u32; 22] = [
     1185, 1187, 1231, 199, 2951, 3807,
 ];
 
+/// `regproc`, `regprocedure` to `regtype`, `regconfig`, `regdictionary`, `regnamespace`, `regrole`, `regcollation`.
+const REGISTERED: [u32; 11] = [
+    24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191,
+];
+
 /// The OID by which a type is the same on every server: those of users are all one.
 pub(super) fn known_type(type_oid: u32) -> u32 {
     type_oid.min(FIRST_OF_USERS)
+}
+
+/// Are the column's values, in that format, OIDs? What names a table or a type is one in binary alone.
+pub(super) fn holds_oids(type_oid: u32, format: u16) -> bool {
+    match type_oid {
+        oid::OID | oid::OIDVECTOR | oid::OIDS => true,
+        _ => format == BINARY && REGISTERED.contains(&type_oid),
+    }
 }
 
 /// The type's name in SQL. Those of users are all one, since their OIDs tell nothing.

@@ -1,13 +1,15 @@
-//! OIDs of users' types inside binary values: each server gives out its own.
+//! OIDs of what users made, of types inside binary values and as values: each server gives out its own.
 
 use std::borrow::Cow;
 
-use crate::postgres::values::known_type;
+use crate::postgres::values::{FIRST_OF_USERS, known_type};
 use crate::reader::Reader;
 
 /// Dimensions of an array, and columns of a row, at the most.
 const MAX_DIMENSIONS: u32 = 6;
 const MAX_FIELDS: u32 = 1664;
+
+const OID_LEN: usize = 4;
 
 /// Rows within arrays within rows.
 const MAX_DEPTH: usize = 8;
@@ -89,6 +91,83 @@ fn inner(
     Some(())
 }
 
+/// The value of a column that holds OIDs, with the same one for all that users made.
+pub(super) fn known_oids(format: u16, value: &[u8]) -> Cow<'_, [u8]> {
+    if format == 0 {
+        let runs = runs(value).map(|run| match oid(run) {
+            Some(FIRST_OF_USERS..) => b"16384",
+            _ => run,
+        });
+        return Cow::Owned(runs.collect::<Vec<_>>().concat());
+    }
+    let mut value = Cow::Borrowed(value);
+    for at in places(&value).unwrap_or_default() {
+        let Some(bytes) = value
+            .to_mut()
+            .get_mut(at..)
+            .and_then(<[u8]>::first_chunk_mut)
+        else {
+            continue;
+        };
+        *bytes = known_type(u32::from_be_bytes(*bytes)).to_be_bytes();
+    }
+    value
+}
+
+/// Is there a number in the value that may be the OID of what a user made?
+pub(super) fn has_oid(format: u16, value: &[u8]) -> bool {
+    let of_users = |oid| (FIRST_OF_USERS..).contains(&oid);
+    if format == 0 {
+        return runs(value).filter_map(oid).any(of_users);
+    }
+    // As a smallint and a bigint.
+    let value = match value {
+        [high, low] => return of_users(u32::from_be_bytes([0, 0, *high, *low])) && *high < 0x80,
+        [0, 0, 0, 0, low @ ..] if low.len() == OID_LEN => low,
+        _ => value,
+    };
+    let places = places(value).unwrap_or_default().into_iter();
+    let oids = places.filter_map(|at| value.get(at..)?.first_chunk());
+    oids.map(|oid| u32::from_be_bytes(*oid)).any(of_users)
+}
+
+/// Digits, and what stands between them.
+fn runs(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
+}
+
+fn oid(digits: &[u8]) -> Option<u32> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Where the numbers of four bytes stand in a binary value that is one, or an array of them.
+fn places(value: &[u8]) -> Option<Vec<usize>> {
+    if value.len() == OID_LEN {
+        return Some(vec![0]);
+    }
+    let mut reader = Reader::new(value);
+    let dimensions = reader.u32_be("array.dimensions").ok()?;
+    reader.bytes(8, "array.head").ok()?;
+    if dimensions > MAX_DIMENSIONS {
+        return None;
+    }
+    for _ in 0..dimensions {
+        reader.bytes(8, "array.dimension").ok()?;
+    }
+    let mut places = Vec::new();
+    while !reader.is_empty() {
+        match reader.i32_be("value.length").ok()? {
+            -1 => {}
+            4 => {
+                places.push(reader.offset());
+                reader.bytes(OID_LEN, "value").ok()?;
+            }
+            _ => return None,
+        }
+    }
+    Some(places)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +239,49 @@ mod tests {
                 prop_assert_eq!(once.len(), bytes.len());
                 prop_assert_eq!(without_oids(&once), once.as_slice());
             }
+        }
+    }
+
+    #[test]
+    fn what_users_made_has_one_oid_whatever_holds_it() {
+        let known = |format, value: &[u8]| known_oids(format, value).into_owned();
+        assert_eq!(known(0, b"16385"), b"16384");
+        assert_eq!(known(0, b"16383"), b"16383");
+        assert_eq!(
+            known(0, b"{23,16400,99999999999}"),
+            b"{23,16384,99999999999}"
+        );
+        assert_eq!(known(0, b"25 17000"), b"25 16384");
+        assert_eq!(
+            known(1, &17_000_u32.to_be_bytes()),
+            16_384_u32.to_be_bytes()
+        );
+        let array = |oids: [u32; 2]| {
+            let [a, b] = oids.map(u32::to_be_bytes);
+            array_of(26, &[&a, &b])
+        };
+        assert_eq!(known(1, &array([23, 17_000])), array([23, 16_384]));
+        for (format, value, expected) in [
+            (0, b"oid = '16384'".as_slice(), true),
+            (0, b"16383 99999999999", false),
+            (1, &17_000_u32.to_be_bytes(), true),
+            (1, &17_000_i64.to_be_bytes(), true),
+            (1, &17_000_i16.to_be_bytes(), true),
+            (1, &(-5_i16).to_be_bytes(), false),
+            (1, &array([23, 17_000]), true),
+            (1, &array([23, 25]), false),
+            (1, b"", false),
+        ] {
+            assert_eq!(has_oid(format, value), expected, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(value: Vec<u8>, format in 0..2_u16) {
+            let known = known_oids(format, &value).into_owned();
+            prop_assert_eq!(&known_oids(format, &known), &known);
+            has_oid(format, &value);
         }
     }
 }

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 
 use recording::{Request, Response};
 
-use super::oids::without_oids;
+use super::oids::{known_oids, without_oids};
 use super::pairing::{Cell, pair};
 use super::promises::promises;
 use super::{MAX_VALUES, around, place, unmatched, whole};
 use crate::postgres::results::{ResultSet, Results, Row};
+use crate::postgres::values::holds_oids;
 use crate::{Difference, DifferenceKind};
 
 pub(super) fn compare_rows(
@@ -194,8 +195,14 @@ fn cells<'a>(set: &'a ResultSet<'_>, other: &ResultSet<'_>) -> Vec<Vec<Cell<'a>>
     let rows = set.rows.iter().map(|row| {
         let cell = |(column, value): (usize, Option<&'a [u8]>)| {
             let value = value?;
-            Some(match set.type_of(column) == other.type_of(column) {
-                true => without_oids(value),
+            let own = set.type_of(column);
+            Some(match own == other.type_of(column) {
+                true => match own {
+                    Some((type_oid, format)) if holds_oids(type_oid, format) => {
+                        known_oids(format, value)
+                    }
+                    _ => without_oids(value),
+                },
                 false => Cow::Owned(set.show_value(column, Some(value)).into_bytes()),
             })
         };
