@@ -234,6 +234,8 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
             STREAMS
         } else if any("with a secret") {
             "statements with a secret are recorded without it, and so never sent: try them by hand"
+        } else if any("by OIDs") {
+            "rehearse on physical copies: they have the recorded OIDs, also after pg_upgrade"
         } else {
             "see the reasons in the ledger; record from the beginning of the sessions if they were met mid-stream"
         };

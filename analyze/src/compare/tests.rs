@@ -262,6 +262,10 @@ fn what_both_replays_were_told_to_leave_out_is_no_loss() {
     for (reason, remedy) in [
         ("writes not allowed", "--allow-writes"),
         ("request with a secret", "by hand"),
+        (
+            "asks catalogs by OIDs of the recorded server",
+            "physical copies",
+        ),
     ] {
         for row in &mut old[40..80] {
             *row = row.clone().lost(Status::Skipped, reason);
