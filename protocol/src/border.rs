@@ -343,6 +343,10 @@ pub trait Driver: fmt::Debug + Send {
         self.send(request, out)
     }
 
+    /// The request is not sent, for whatever reason, nor is anything else in its place: what comes after it in
+    /// the session may rest on it.
+    fn pass_over(&mut self, _request: &Exchange) {}
+
     /// Bytes that came at `at`. Anything that must be sent in answer is appended to `out`.
     fn receive(
         &mut self,

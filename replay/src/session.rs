@@ -207,6 +207,7 @@ impl<'a> Session<'a> {
                 Fate::Skip(reason) => {
                     let job = self.queue.take()?;
                     self.failed |= transaction(&job.row) == Transaction::Failed;
+                    self.driver.pass_over(&job.row);
                     self.worker.skip(job, reason);
                 }
             }
@@ -327,6 +328,7 @@ impl<'a> Session<'a> {
                 }
             };
             let job = self.queue.take_newest()?;
+            self.driver.pass_over(&job.row);
             self.worker.skip(job, reason);
             return Some(());
         }

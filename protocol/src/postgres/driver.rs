@@ -184,6 +184,11 @@ impl Driver for PostgresDriver {
         }
         let session = &mut self.session;
         let bytes = &request.request.bytes;
+        if session.names.miss(bytes) {
+            return Err(DriverError::Unsupported(
+                "statement whose preparation was not sent",
+            ));
+        }
         if request.notes.contains(Notes::UNKNOWN_STATEMENT) && session.names.lack(bytes) {
             return Err(DriverError::Unsupported(
                 "statement prepared before the capture",
@@ -197,15 +202,20 @@ impl Driver for PostgresDriver {
         Ok(())
     }
 
-    fn roll_back(&mut self, _: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
+    fn roll_back(&mut self, request: &Exchange, out: &mut Vec<u8>) -> Result<(), DriverError> {
         if self.session.state != State::Ready {
             return Err(DriverError::Unsupported("session not open"));
         }
+        self.pass_over(request);
         let mut query = Vec::new();
         query.message(b'Q', |body| body.string(b"ROLLBACK"));
         self.session.outbox.push(&query, out)?;
         self.session.sent.push(&query);
         Ok(())
+    }
+
+    fn pass_over(&mut self, request: &Exchange) {
+        self.session.names.pass_over(&request.request.bytes);
     }
 
     fn receive(
@@ -356,6 +366,12 @@ impl Session {
                 return Err(DriverError::Ended(message).into());
             }
             Message::Error(_) | Message::CommandComplete { .. } | Message::EmptyQueryResponse => {
+                if let Message::CommandComplete {
+                    tag: b"DEALLOCATE ALL" | b"DISCARD ALL",
+                } = message
+                {
+                    self.names.forget_passed_over();
+                }
                 let (completions, failed) = self.sent.progress();
                 self.outbox.completed(completions, failed, out);
             }

@@ -111,6 +111,7 @@ struct LineDriver {
     backend: Option<String>,
     received: Vec<u8>,
     said: u64,
+    passed_over: u64,
     makes: VecDeque<Option<Recorded>>,
     held: Vec<u8>,
 }
@@ -158,6 +159,10 @@ impl Driver for LineDriver {
         Ok(())
     }
 
+    fn pass_over(&mut self, _: &Exchange) {
+        self.passed_over += 1;
+    }
+
     fn holds(&self) -> bool {
         !self.held.is_empty()
     }
@@ -167,7 +172,11 @@ impl Driver for LineDriver {
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        vec![("lines said", self.said), ("lines sung", 0)]
+        vec![
+            ("lines passed over", self.passed_over),
+            ("lines said", self.said),
+            ("lines sung", 0),
+        ]
     }
 
     fn receive(

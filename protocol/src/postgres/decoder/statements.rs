@@ -239,7 +239,7 @@ fn size(name: &[u8], prepared: &Prepared) -> usize {
 }
 
 /// The name in `DEALLOCATE name`. Its spelling is taken as it stands, without quotes.
-pub(super) fn deallocated(text: &str) -> Option<&str> {
+pub(in crate::postgres) fn deallocated(text: &str) -> Option<&str> {
     let mut words = text
         .split([' ', '\t', '\n', '\r', ';'])
         .filter(|word| !word.is_empty());

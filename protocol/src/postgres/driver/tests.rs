@@ -361,6 +361,53 @@ fn a_statement_of_before_is_prepared_first_or_not_asked_for() {
     assert_eq!(Messages::new(&out).count(), 5);
 }
 
+/// As of a request over the cap: the name stands at its beginning.
+#[test]
+fn a_statement_whose_preparation_was_not_sent_is_not_asked_for() {
+    let request = |messages: &[Vec<u8>]| {
+        let bytes = [messages.concat(), client::sync()].concat();
+        exchange(Kind::Request, &bytes)
+    };
+    let run = request(&[client::bind("", "a", &[], &[], &[]), client::execute("", 0)]);
+    let prepare = request(&[client::parse("a", "select 1", &[])]);
+    let missing = Err(DriverError::Unsupported(
+        "statement whose preparation was not sent",
+    ));
+    let passed_over = || {
+        let mut driver = ready();
+        let mut cut = prepare.clone();
+        cut.request.bytes.truncate(10);
+        driver.pass_over(&cut);
+        driver
+    };
+    let mut driver = passed_over();
+    let mut out = Vec::new();
+    assert_eq!(driver.send(&run, &mut out), missing);
+    // That it may be another one which is not known says nothing better.
+    let mut unknown = run.clone();
+    unknown.notes.add(Notes::UNKNOWN_STATEMENT);
+    assert_eq!(driver.send(&unknown, &mut out), missing);
+    assert!(out.is_empty());
+    driver.send(&prepare, &mut out).unwrap();
+    driver.send(&run, &mut out).unwrap();
+
+    for (command, known) in [("DISCARD ALL", true), ("DISCARD TEMP", false)] {
+        let mut driver = passed_over();
+        let discard = exchange(Kind::Request, &query(command));
+        driver.send(&discard, &mut out).unwrap();
+        receive(
+            &mut driver,
+            &[server::complete(command), server::ready(b'I')].concat(),
+        )
+        .unwrap();
+        assert_eq!(driver.send(&run, &mut out).is_ok(), known);
+    }
+
+    let mut driver = ready();
+    driver.roll_back(&prepare, &mut out).unwrap();
+    assert_eq!(driver.send(&run, &mut out), missing);
+}
+
 #[test]
 fn types_of_users_are_left_to_the_target() {
     let parse = |types| [client::parse("a", "select $1, $2", types), client::sync()].concat();

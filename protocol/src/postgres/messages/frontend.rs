@@ -121,6 +121,13 @@ impl<'a> Message<'a> {
     }
 }
 
+/// The name in a Parse that may be cut behind it.
+pub(crate) fn parse_name(message: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(message.strip_prefix(b"P")?);
+    reader.u32_be("length").ok()?;
+    reader.string("Parse.name").ok()
+}
+
 fn target(reader: &mut Reader<'_>, what: &'static str) -> Result<Target, ReadError> {
     match reader.u8(what)? {
         b'S' => Ok(Target::Statement),
