@@ -91,6 +91,10 @@ impl Protocol for Fake {
         None
     }
 
+    fn is_called_off(&self, error_code: &str) -> bool {
+        error_code == "called off"
+    }
+
     fn compare(&self, expected: &Exchange, observed: &Exchange, _: &Terms) -> Vec<Difference> {
         let difference = |kind, place: String, expected: &str, observed: &str| Difference {
             kind,

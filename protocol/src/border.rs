@@ -120,6 +120,11 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Is it the error that a client gets which had called its request off?
+    fn is_called_off(&self, _error_code: &str) -> bool {
+        false
+    }
+
     /// The request as a person would want to read it.
     fn show_request(&self, exchange: &Exchange) -> Shown;
 

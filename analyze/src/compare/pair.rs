@@ -53,12 +53,21 @@ fn code(row: &Exchange) -> Option<&str> {
 }
 
 /// Where a client left one side or both: whatever came of NEW's answer says that it is an error, and
-/// nothing says that OLD's was one.
-fn new_error(old: &Exchange, new: &Exchange) -> Option<Difference> {
+/// nothing says that OLD's was one. Who calls a request off and leaves gets that error where it comes in time.
+fn new_error(
+    old: &Exchange,
+    new: &Exchange,
+    protocol: Option<&dyn Protocol>,
+) -> Option<Difference> {
     let old_fails = old.status == Status::Error || code(old).is_some();
     let new_fails = new.status == Status::Error || code(new).is_some();
     let known = |row: &Exchange| answered(row) || left(row);
     if old_fails || !new_fails || !known(old) || !known(new) {
+        return None;
+    }
+    let called_off =
+        |code| protocol.is_some_and(|protocol: &dyn Protocol| protocol.is_called_off(code));
+    if left(old) && code(new).is_some_and(called_off) {
         return None;
     }
     let response = old.response.as_ref();
@@ -101,7 +110,7 @@ pub(super) fn pair(
     terms: &Terms,
 ) -> Pair {
     if (left(old) || left(new))
-        && let Some(difference) = new_error(old, new)
+        && let Some(difference) = new_error(old, new, protocol)
     {
         return Pair::Compared(vec![difference]);
     }

@@ -363,6 +363,7 @@ fn an_error_counts_where_the_client_left_the_answer() {
     let failed = change(&day, 4, |row| row.failed("500"));
     let failed_then_left = change(&day, 4, |row| left(row, Some("500")));
     let nothing = change(&day, 4, |row| row.lost(Status::Unanswered, LEFT));
+    let called_off = change(&day, 4, |row| row.failed("called off"));
     let begun = Some("no error, then the client left");
     let unknown = Some("not known: the client left before the answer");
     for (old, new, expected) in [
@@ -374,6 +375,8 @@ fn an_error_counts_where_the_client_left_the_answer() {
         (&failed_then_left, &failed, None),
         (&failed_then_left, &failed_then_left, None),
         (&failed, &failed_then_left, None),
+        (&nothing, &called_off, None),
+        (&called_off, &nothing, None),
         (&began, &day, None),
         (&day, &began, None),
         (&day, &nothing, None),

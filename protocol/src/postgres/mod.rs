@@ -28,6 +28,9 @@ use crate::{
     Terms,
 };
 
+/// The code of an error that a cancel, or a time-out, brings about.
+const QUERY_CANCELED: &str = "57014";
+
 #[derive(Debug)]
 pub(crate) struct Postgres;
 
@@ -85,6 +88,10 @@ impl Protocol for Postgres {
     fn own_numbers(&self, request: &Exchange) -> Option<&'static str> {
         compare::asks_by_oid(&request.request)
             .then_some("asks catalogs by OIDs of the recorded server")
+    }
+
+    fn is_called_off(&self, error_code: &str) -> bool {
+        error_code == QUERY_CANCELED
     }
 
     fn show_request(&self, exchange: &Exchange) -> Shown {
