@@ -64,6 +64,14 @@ impl Prepared {
         }
     }
 
+    /// Of a text of which only the beginning is known.
+    pub(super) fn begun(statement: Statement) -> Prepared {
+        Prepared {
+            statement: Some(statement),
+            ..Prepared::default()
+        }
+    }
+
     pub(super) fn runs(&self) -> Runs {
         self.text_hash.map_or(Runs::Anything, Runs::Text)
     }

@@ -34,11 +34,14 @@ impl Unit {
                 self.bind_large(bytes, statements, strangers);
                 return Ok(());
             }
-            Frame::Part { tag: b'P', .. } | Frame::Damaged { tag: b'P', .. } => {
-                self.notes.add(Notes::UNKNOWN_STATEMENT);
-                statements.miss();
-                self.runs = Runs::Anything;
-                self.course.steps.push(name_step(b"", None));
+            Frame::Part {
+                tag: b'P', bytes, ..
+            } => {
+                self.prepare_large(bytes, statements, strangers);
+                return Ok(());
+            }
+            Frame::Damaged { tag: b'P', .. } => {
+                self.prepare_unknown(statements);
                 return Ok(());
             }
             Frame::Damaged { tag: b'B', .. } => {
@@ -125,6 +128,32 @@ impl Unit {
             _ => self.query_at = start + HEAD_LEN,
         }
         Ok(())
+    }
+
+    /// A Parse beyond the cap: the name stands at its beginning, and what tells the text from others mostly too.
+    fn prepare_large(
+        &mut self,
+        bytes: &[u8],
+        statements: &mut Statements,
+        strangers: &mut Strangers,
+    ) {
+        let mut reader = Reader::new(bytes.get(HEAD_LEN..).unwrap_or_default());
+        let Ok(name) = reader.string("Parse.name") else {
+            return self.prepare_unknown(statements);
+        };
+        let statement = statements.normalise(reader.rest());
+        self.mentioned = Some(statement.clone());
+        self.runs = Runs::Anything;
+        let before = statements.prepare(name, Arc::new(Prepared::begun(statement)));
+        strangers.forget(name);
+        self.course.steps.push(name_step(name, before));
+    }
+
+    fn prepare_unknown(&mut self, statements: &mut Statements) {
+        self.notes.add(Notes::UNKNOWN_STATEMENT);
+        statements.miss();
+        self.runs = Runs::Anything;
+        self.course.steps.push(name_step(b"", None));
     }
 
     /// A Bind beyond the cap: what it binds stands at its beginning.

@@ -614,6 +614,34 @@ fn rows_are_digested_in_order_and_in_any() {
     assert_ne!(there.1, other.1);
 }
 
+/// The name and the first of the text stand at the beginning of a Parse.
+#[test]
+fn a_statement_over_the_cap_is_known_by_its_name() {
+    let text = format!("select '{}'", "x".repeat(10_000));
+    let run = [
+        client::bind("", "long", &[], &[], &[]),
+        client::execute("", 0),
+    ]
+    .concat();
+    let done = [server::plain(b'2'), server::complete("SELECT 1")].concat();
+    let steps = [
+        login(),
+        vec![
+            C(all(&[client::parse("long", &text, &[]), client::sync()])),
+            S(all(&[server::plain(b'1'), server::ready(b'I')])),
+            C(all(&[run, client::sync()])),
+            S(all(&[done, server::ready(b'I')])),
+        ],
+    ]
+    .concat();
+    let rows = in_chunks(&steps, |_| 1_000);
+    assert_eq!(
+        show(&rows[1..3]),
+        "extended ok x0 `select ?` idle [request-cut]\n\
+         extended ok x1 `select ?` idle\n"
+    );
+}
+
 #[test]
 fn long_requests_and_responses_are_cut() {
     let text = format!("select '{}'", "x".repeat(10_000));
