@@ -37,6 +37,7 @@ impl Unit {
             Frame::Part {
                 tag: b'P', bytes, ..
             } => {
+                self.open_text = Some(start + HEAD_LEN);
                 self.prepare_large(bytes, statements, strangers);
                 return Ok(());
             }
@@ -50,9 +51,12 @@ impl Unit {
                 self.course.steps.push(Step::Bind);
                 return Ok(());
             }
-            Frame::Part { .. } | Frame::Damaged { .. } => {
+            Frame::Part { tag, .. } | Frame::Damaged { tag, .. } => {
                 self.runs = Runs::Anything;
                 self.query_at = start + HEAD_LEN;
+                if tag == b'Q' {
+                    self.open_text.get_or_insert(self.query_at);
+                }
                 return Ok(());
             }
         };
@@ -206,6 +210,7 @@ impl Unit {
         if secrets::blank(text) {
             self.notes.add(Notes::SECRET_BLANKED);
         }
+        self.open_text.take_if(|at| *at >= self.query_at);
         let text = text.strip_suffix(&[0]).unwrap_or(text);
         let whole =
             !self.notes.contains(Notes::REQUEST_CUT) && !self.notes.contains(Notes::SECRET_BLANKED);

@@ -6,6 +6,7 @@ use recording::{Exchange, Kind, Notes, Request, Statement, Status, Timestamp};
 use super::course::{Course, Step};
 use super::statements::Prepared;
 use crate::postgres::messages::Frame;
+use crate::postgres::secrets;
 use crate::sql;
 
 /// Room that a small request does not have to grow for.
@@ -41,6 +42,8 @@ pub(super) struct Unit {
     pub(super) runs: Runs,
     /// Where the text of a simple query stands in `bytes`.
     pub(super) query_at: usize,
+    /// Where a text of more bytes than the cap begins that was not looked through for secrets yet.
+    pub(super) open_text: Option<usize>,
     pub(super) course: Course,
 }
 
@@ -95,6 +98,7 @@ impl Unit {
             bound: None,
             runs: Runs::Nothing,
             query_at: 0,
+            open_text: None,
             course: Course::new(body_cap),
         }
     }
@@ -184,6 +188,10 @@ impl Unit {
 
     /// The row. An unanswered one says why. What is left is good for [`Unit::renew`] alone.
     pub(super) fn finish(&mut self, command: Arc<str>, unanswered: Option<Arc<str>>) -> Exchange {
+        let open_text = self.open_text.and_then(|at| self.bytes.get_mut(at..));
+        if open_text.is_some_and(secrets::blank) {
+            self.notes.add(Notes::SECRET_BLANKED);
+        }
         let statement = match self.statement.take() {
             Some(first) if !self.more_statements.is_empty() => {
                 let mut text = first.text.to_string();

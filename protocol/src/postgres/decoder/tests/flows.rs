@@ -643,6 +643,25 @@ fn a_statement_over_the_cap_is_known_by_its_name() {
 }
 
 #[test]
+fn secrets_in_a_text_over_the_cap_are_blanked_whatever_comes_of_it() {
+    let text = format!("alter role a password 'oh no' /* {}", "x".repeat(10_000));
+    let cut = |message: Vec<u8>| C(message[..9_000].to_vec());
+    for steps in [
+        vec![C(all(&[client::parse("", &text, &[]), client::sync()]))],
+        vec![C(client::query(&text))],
+        vec![cut(client::parse("", &text, &[]))],
+        vec![cut(client::query(&text))],
+        vec![cut(client::query(&text)), ClientGap(5_000)],
+    ] {
+        let rows = in_chunks(&[login(), steps].concat(), |_| 1_000);
+        let row = &rows[1];
+        assert!(row.notes.contains(Notes::SECRET_BLANKED), "{}", row.notes);
+        let text = String::from_utf8_lossy(&row.request.bytes);
+        assert!(text.contains("password '*****'"));
+    }
+}
+
+#[test]
 fn long_requests_and_responses_are_cut() {
     let text = format!("select '{}'", "x".repeat(10_000));
     let steps = [
