@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use recording::{Exchange, Response, SessionInfo, Statement, Timestamp};
 
+use crate::keys::Keys;
 use crate::learnt::{Learnt, Recorded};
 
 /// What the rest of Rehearsal knows of a protocol.
@@ -302,6 +303,8 @@ pub struct Login {
     pub options: Vec<(Arc<str>, Arc<str>)>,
     /// Shared by all drivers of a run: clones of a login share it.
     pub learnt: Learnt,
+    /// Shared in the same way.
+    pub keys: Keys,
 }
 
 impl fmt::Debug for Login {

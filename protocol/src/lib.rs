@@ -7,6 +7,7 @@
 
 mod border;
 mod http;
+mod keys;
 mod learnt;
 mod mender;
 mod place;
@@ -19,6 +20,7 @@ pub use border::{
     Inquiry, Known, Learner, Limits, Login, Opening, Probe, Protocol, Shown, Side, Strangers,
     Terms, Told,
 };
+pub use keys::Keys;
 pub use learnt::{Learnt, Mark, Recorded, mark};
 pub use mender::Mender;
 

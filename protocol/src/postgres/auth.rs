@@ -10,6 +10,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use crate::Keys;
+
 pub(super) const SCRAM_SHA_256: &[u8] = b"SCRAM-SHA-256";
 
 /// `n`: this client does not support channel binding.
@@ -35,6 +37,7 @@ fn hex(bytes: &[u8]) -> String {
 /// The client's half of one SCRAM-SHA-256 exchange.
 pub(super) struct Scram {
     password: String,
+    keys: Keys,
     nonce: String,
     client_first_bare: String,
     /// Once the challenge is answered.
@@ -58,13 +61,14 @@ pub(super) enum ScramError {
 
 impl Scram {
     /// `nonce` is printable, without commas, and never used twice.
-    pub(super) fn new(password: &str, nonce: String) -> Scram {
+    pub(super) fn new(password: &str, keys: Keys, nonce: String) -> Scram {
         // PostgreSQL takes the user's name from the start-up packet.
         let client_first_bare = format!("n=,r={nonce}");
         Scram {
             // What SASLprep does not allow is used as it is, like the server does.
             password: stringprep::saslprep(password)
                 .map_or_else(|_| password.to_owned(), |prepared| prepared.into_owned()),
+            keys,
             nonce,
             client_first_bare,
             server_signature: None,
@@ -97,7 +101,8 @@ impl Scram {
             return Err(ScramError::Iterations);
         }
 
-        let salted = salted_password(self.password.as_bytes(), &salt, iterations);
+        let password = self.password.as_bytes();
+        let salted = (self.keys).get(password, &salt, iterations, salted_password);
         let client_key = sign(&salted, b"Client Key");
         let stored_key = Sha256::digest(client_key);
         let without_proof = format!("c={},r={nonce}", BASE64.encode(GS2_HEADER));
@@ -187,7 +192,7 @@ mod tests {
 
     /// The exchange of RFC 7677, section 3.
     fn rfc7677() -> Scram {
-        let mut scram = Scram::new("pencil", "rOprNGfwEbeRWgbNEkqO".to_owned());
+        let mut scram = Scram::new("pencil", Keys::default(), "rOprNGfwEbeRWgbNEkqO".to_owned());
         scram.client_first_bare = "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned();
         scram
     }
@@ -241,10 +246,13 @@ mod tests {
     fn passwords_are_prepared() {
         // RFC 4013, section 3: a soft hyphen goes, a Roman numeral is spelled out.
         assert_eq!(
-            Scram::new("I\u{ad}X\u{2168}", String::new()).password,
+            Scram::new("I\u{ad}X\u{2168}", Keys::default(), String::new()).password,
             "IXIX"
         );
-        assert_eq!(Scram::new("a\u{7}b", String::new()).password, "a\u{7}b");
+        assert_eq!(
+            Scram::new("a\u{7}b", Keys::default(), String::new()).password,
+            "a\u{7}b"
+        );
     }
 
     #[test]

@@ -451,7 +451,7 @@ impl Session {
                     let names = names.trim_end_matches('\0').replace('\0', " or ");
                     return Err(DriverError::Authentication(names).into());
                 }
-                let scram = Scram::new(&self.password()?, nonce());
+                let scram = Scram::new(&self.password()?, self.login.keys.clone(), nonce());
                 let first = scram.first();
                 out.message(b'p', |body| {
                     body.string(SCRAM_SHA_256);
