@@ -70,7 +70,8 @@ pub enum Kind {
 pub struct Request {
     /// The protocol's word: `query`, `extended`, `function call`, `GET`.
     pub command: Arc<str>,
-    /// The client's own bytes, with secrets blanked. Shorter than `wire_len` where a cap cut them.
+    /// The client's own bytes, with secrets blanked. Shorter than `wire_len` where a cap cut them, and of
+    /// replication, of which only the beginning is kept.
     pub bytes: Vec<u8>,
     pub wire_len: u64,
     /// When the request's last byte was seen. For a run: when it was handed to the kernel.

@@ -15,6 +15,7 @@ use self::names::Names;
 use self::outbox::Outbox;
 use self::sent::Sent;
 use self::startup::startup_packet;
+use super::REPLICATION;
 use super::auth::{SCRAM_SHA_256, Scram, ScramError, md5_response};
 use super::messages::backend::{Authentication, Message};
 use super::messages::{CANCEL, Encode, Frame, Framer, SSL};
@@ -181,6 +182,9 @@ impl Driver for PostgresDriver {
             if request.notes.contains(note) {
                 return Err(DriverError::Unsupported(reason));
             }
+        }
+        if *request.request.command == *REPLICATION {
+            return Err(DriverError::Unsupported(REPLICATION));
         }
         let session = &mut self.session;
         let bytes = &request.request.bytes;
@@ -357,7 +361,7 @@ impl Session {
     ) -> Result<(), Fault> {
         match message {
             Message::CopyIn => self.outbox.copy_in(out),
-            Message::CopyBoth => return Err(DriverError::Unsupported("replication").into()),
+            Message::CopyBoth => return Err(DriverError::Unsupported(REPLICATION).into()),
             Message::Error(fields) if fields.fatal() => {
                 let message = fields.get(b'M').unwrap_or_default();
                 let message = String::from_utf8_lossy(message).into_owned();

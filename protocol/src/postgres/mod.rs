@@ -28,6 +28,9 @@ use crate::{
     Terms,
 };
 
+/// The word for a request that makes the session a replica's.
+const REPLICATION: &str = "replication";
+
 /// The code of an error that a cancel, or a time-out, brings about.
 const QUERY_CANCELED: &str = "57014";
 

@@ -10,6 +10,7 @@ use super::strangers::Strangers;
 use super::stream::Place;
 use super::unit::{Copy, Runs, Unit, UnitKind};
 use crate::border::Limits;
+use crate::postgres::REPLICATION;
 use crate::postgres::messages::Frame;
 use crate::postgres::messages::backend::Message;
 use crate::postgres::response::{Assembler, Shapes};
@@ -92,7 +93,7 @@ impl Session {
                 query: "query".into(),
                 extended: "extended".into(),
                 function_call: "function call".into(),
-                replication: "replication".into(),
+                replication: REPLICATION.into(),
             },
         }
     }

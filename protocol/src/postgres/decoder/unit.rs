@@ -133,9 +133,10 @@ impl Unit {
         start
     }
 
-    /// Counts bytes that are not worth keeping.
+    /// Counts bytes that are not worth keeping. The request is none that more room would make whole.
     pub(super) fn pass_over(&mut self, frame: &Frame<'_>, at: Timestamp) {
-        self.keep(frame, at, 0);
+        self.last_byte_at = at;
+        self.wire_len += frame.len();
     }
 
     pub(super) fn add_statement(&mut self, statement: Statement) {

@@ -1,5 +1,6 @@
 use recording::Exchange;
 
+use crate::postgres::REPLICATION;
 use crate::postgres::messages::{Encode, Startup};
 use crate::{DriverError, Login};
 
@@ -33,7 +34,7 @@ pub(super) fn startup_packet(
     };
     let find = |name: &[u8]| parameters.and_then(|parameters| parameters.get(name));
     if find(b"replication").is_some_and(|value| !is_off(value)) {
-        return Err(DriverError::Unsupported("replication"));
+        return Err(DriverError::Unsupported(REPLICATION));
     }
     let info = opening.info.as_deref();
     let info_user = info.and_then(|info| info.user.as_deref());

@@ -332,6 +332,12 @@ fn what_can_not_be_said_is_not_begun() {
         assert!(driver.send(&request, &mut out).is_err());
         assert!(out.is_empty());
     }
+    let mut replication = exchange(
+        Kind::Request,
+        &query("START_REPLICATION SLOT s LOGICAL 0/0"),
+    );
+    replication.request.command = "replication".into();
+    assert!(driver.send(&replication, &mut Vec::new()).is_err());
     let (_, events) = receive(&mut driver, &message(b'N', b"SWARNING\0\0")).unwrap();
     assert!(events.is_empty());
 }
