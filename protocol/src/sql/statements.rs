@@ -25,8 +25,9 @@ pub(crate) fn statements(text: &str) -> Vec<&str> {
     statements
 }
 
-/// Is the word the first of one of the text's statements? It has no other letters than ASCII's.
-pub(crate) fn begins_statement(text: &[u8], word: &[u8]) -> bool {
+/// Is the word the first of one of the text's statements, and `not` not the second? They have no other letters
+/// than ASCII's.
+pub(crate) fn begins_statement(text: &[u8], word: &[u8], not: &[u8]) -> bool {
     let Some(first) = word.first() else {
         return false;
     };
@@ -40,15 +41,20 @@ pub(crate) fn begins_statement(text: &[u8], word: &[u8]) -> bool {
         return false;
     }
     let mut lexer = Lexer::new(text);
-    let mut begins = true;
+    let (mut begins, mut found_one) = (true, false);
     while let Some(token) = lexer.next(|| false) {
         match token {
             Token::Space => {}
-            Token::Word(found) if begins && found.eq_ignore_ascii_case(word) => return true,
+            Token::Word(found) if found_one && found.eq_ignore_ascii_case(not) => found_one = false,
+            _ if found_one => return true,
+            Token::Word(found) if begins => {
+                found_one = found.eq_ignore_ascii_case(word);
+                begins = false;
+            }
             _ => begins = token == Token::Symbol(b';'),
         }
     }
-    false
+    found_one
 }
 
 #[cfg(test)]
@@ -66,10 +72,14 @@ mod tests {
             ("select prepare; explain prepare", false),
             ("prepared; preparation()", false),
             ("select $$; prepare a$$", false),
+            ("prepare", true),
+            ("prepare; select 1", true),
+            ("Prepare /* two */ Transaction 'x'", false),
+            ("prepare transaction 'x'; prepare a as select 1", true),
             ("", false),
         ] {
             assert_eq!(
-                begins_statement(text.as_bytes(), b"prepare"),
+                begins_statement(text.as_bytes(), b"prepare", b"transaction"),
                 expected,
                 "{text}"
             );

@@ -123,9 +123,9 @@ fn names(request: &[u8], such: impl Fn(&[u8]) -> bool) -> bool {
     })
 }
 
-/// Is there an SQL PREPARE in the text? It may have failed, or a statement before it.
+/// Is there an SQL PREPARE of a statement in the text? It may have failed, or a statement before it.
 fn prepares(text: &[u8]) -> bool {
-    begins_statement(text, b"prepare")
+    begins_statement(text, b"prepare", b"transaction")
 }
 
 #[cfg(test)]
