@@ -296,8 +296,9 @@ impl Decoder for HttpDecoder {
             return;
         }
         while let Some(oldest) = self.under_way.front_mut() {
-            if !oldest.whole && oldest.exchange.reason.is_none() {
-                oldest.exchange.reason = Some(REQUEST_INCOMPLETE.into());
+            if !oldest.whole {
+                let reason = &mut oldest.exchange.reason;
+                reason.get_or_insert_with(|| REQUEST_INCOMPLETE.into());
                 oldest.exchange.notes.add(Notes::REQUEST_GAP);
             }
             match (oldest.answered, oldest.doomed) {

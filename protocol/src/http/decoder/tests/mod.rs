@@ -320,6 +320,14 @@ fn an_expected_continue_is_one_exchange() {
 }
 
 #[test]
+fn what_is_odd_in_a_head_hides_no_missing_body() {
+    let head = "POST / HTTP/1.1\nContent-Length: 3\r\n\r\na";
+    let (_, rows) = decode(&[client(head), server(OK)]);
+    assert_eq!(told(&rows), ["POST ok 200 line without CR"]);
+    assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
+}
+
+#[test]
 fn a_close_ends_only_what_it_may_end() {
     let open_end = "HTTP/1.1 200 OK\r\n\r\nto the end";
     let pieces = [client(GET), server(open_end)];
