@@ -424,6 +424,8 @@ pub enum DriverEvent {
     Learnt,
     /// The response to the oldest request under way. `Response::error_code` tells an error.
     Answered(Response),
+    /// The oldest request under way gets no response, and why.
+    Unanswered(&'static str),
     /// The connection is used up: close it, and before the next request make another and call `open`
     /// again, whose `Opened` is no news. Requests under way on it are lost, unless the server is known to
     /// have left them `unread`: then they are sent again.

@@ -138,7 +138,10 @@ pub(crate) async fn open(
                         ..Failure::new(reason::LOGIN_REFUSED, complaint)
                     });
                 }
-                DriverEvent::Learnt | DriverEvent::Answered(_) | DriverEvent::Reconnect { .. } => {
+                DriverEvent::Learnt
+                | DriverEvent::Answered(_)
+                | DriverEvent::Unanswered(_)
+                | DriverEvent::Reconnect { .. } => {
                     let complaint = "login failed: an answer came before it".to_owned();
                     return Err(Failure::new(reason::SESSION_LOST, complaint));
                 }

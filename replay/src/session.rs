@@ -453,6 +453,7 @@ impl<'a> Session<'a> {
                 DriverEvent::Answered(response) if self.queue.under_way() > 0 => {
                     self.answered(response);
                 }
+                DriverEvent::Unanswered(reason) => self.unanswered(reason, at),
                 DriverEvent::Learnt => {
                     let asked = self.queue.oldest();
                     if let Some(lesson) = asked.and_then(|job| job.plan.lesson.as_ref()) {
@@ -495,6 +496,13 @@ impl<'a> Session<'a> {
             self.watch.wake_at.set(NO_DEADLINE);
         }
         self.expect_answer();
+    }
+
+    /// The target has seen to the oldest request under way at `at`, and gives no answer to it.
+    fn unanswered(&mut self, reason: &'static str, at: Timestamp) {
+        self.failing_since = None;
+        self.answered_at = at;
+        self.lose_oldest(reason, None);
     }
 
     /// Sets the time by which the oldest request under way must be answered.

@@ -27,6 +27,8 @@ pub struct HttpDriver {
     /// What may be sent only after a body that is held back.
     backlog: Vec<u8>,
     tunnel: bool,
+    /// The answer before was to a request without the body that it announced: the target may yet wait for that.
+    owes: bool,
     received: u64,
     cookies_mapped: u64,
     unasked_bytes: u64,
@@ -40,10 +42,15 @@ struct UnderWay {
     recorded: Vec<Cookie>,
     /// The body, until the server says `100 Continue`.
     held: Vec<u8>,
+    /// The recorded server did not ask for the body, and so there is none.
+    bodiless: bool,
 }
 
 const NO_CREDENTIALS: &str = "credentials not recorded";
 const NOT_WHOLE: &str = "request not captured whole";
+const NO_BODY: &str = "body not sent when recorded";
+/// The comparison knows it too.
+const ASKED_FOR: &str = "target asked for a body that was not sent when recorded";
 
 impl HttpDriver {
     pub fn new(login: Login, limits: Limits) -> HttpDriver {
@@ -56,6 +63,7 @@ impl HttpDriver {
             known: None,
             backlog: Vec::new(),
             tunnel: false,
+            owes: false,
             received: 0,
             cookies_mapped: 0,
             unasked_bytes: 0,
@@ -95,6 +103,7 @@ impl HttpDriver {
         };
         let oldest = self.under_way.front();
         let goes_on = reply.keeps_alive() && oldest.is_none_or(|oldest| oldest.keeps_alive);
+        self.owes = oldest.is_some_and(|oldest| oldest.bodiless);
         let switched = reply.head().is_some_and(|head| head.status == 101);
         let (_, response, known) = reply.finish();
         self.known = known;
@@ -116,6 +125,7 @@ impl HttpDriver {
         self.backlog.clear();
         self.reply = None;
         self.tunnel = false;
+        self.owes = false;
     }
 }
 
@@ -136,9 +146,9 @@ fn write_head(
     let Ok(mut head) = RequestHead::parse(raw) else {
         return unsupported("malformed request");
     };
-    if Body::of_request(&mut head).is_err() {
+    let Ok(body) = Body::of_request(&mut head) else {
         return unsupported("ambiguous framing");
-    }
+    };
     let asked = Asked::of(head.method());
     if asked == Asked::Connect {
         return unsupported("CONNECT");
@@ -157,6 +167,7 @@ fn write_head(
         asked,
         keeps_alive: fields.keeps_alive(),
         expects: fields.has_token("expect", "100-continue"),
+        announces: !body.is_done(),
         len: raw.len(),
     };
     if !blanked {
@@ -201,6 +212,9 @@ impl Driver for HttpDriver {
         if self.tunnel {
             return unsupported("request after an upgrade");
         }
+        if self.under_way.back().is_some_and(|last| last.bodiless) {
+            return unsupported("request where a body may be asked for");
+        }
         let bytes = &request.request.bytes;
         let kept = request.response.as_ref();
         let recorded = kept.and_then(|response| heads(&response.body));
@@ -210,6 +224,7 @@ impl Driver for HttpDriver {
         let blanked = notes.contains(Notes::SECRET_BLANKED);
         let blocked = self.holds();
         let sink = if blocked { &mut self.backlog } else { out };
+        let start = sink.len();
         let as_before = (!blanked).then(|| self.ending.write(bytes, sink));
         let (head, mapped) = match as_before.flatten() {
             Some(head) => (head, 0),
@@ -217,6 +232,12 @@ impl Driver for HttpDriver {
         };
         self.cookies_mapped += mapped;
         let body = bytes.get(head.len..).unwrap_or_default();
+        let bodiless = head.announces && body.is_empty();
+        if bodiless && !head.expects {
+            // It would be waited for.
+            sink.truncate(start);
+            return unsupported(NO_BODY);
+        }
         let set = recorded.zip(kept);
         let set = set.map(|((_, head, _), kept)| cookies::set_by(&head, kept.first_byte_at));
         let mut held = Vec::new();
@@ -231,6 +252,7 @@ impl Driver for HttpDriver {
             keeps_alive: head.keeps_alive,
             recorded: set.unwrap_or_default(),
             held,
+            bodiless,
         });
         Ok(())
     }
@@ -260,10 +282,17 @@ impl Driver for HttpDriver {
                         what: fault.to_owned(),
                         offset: self.received,
                     })?;
+            let bodiless = oldest.bodiless;
             self.received += used as u64;
             rest = rest.get(used..).unwrap_or_default();
             match progress {
                 Progress::More => self.learn(at, events),
+                Progress::Interim(100) if bodiless => {
+                    self.reset();
+                    events.push(DriverEvent::Unanswered(ASKED_FOR));
+                    events.push(DriverEvent::Reconnect { unread: true });
+                    return Ok(());
+                }
                 Progress::Interim(100) => self.release(out),
                 Progress::Interim(_) => {}
                 Progress::Done => self.answered(at, out, events),
@@ -302,7 +331,7 @@ impl Driver for HttpDriver {
     }
 
     fn rests(&self) -> bool {
-        self.under_way.is_empty() && !self.tunnel
+        self.under_way.is_empty() && !self.tunnel && !self.owes
     }
 
     fn leave(&mut self) -> Option<Response> {

@@ -16,6 +16,8 @@ pub struct Sent {
     pub keeps_alive: bool,
     /// It says `Expect: 100-continue`.
     pub expects: bool,
+    /// A body is to follow it.
+    pub announces: bool,
     /// Bytes of it as recorded.
     pub len: usize,
 }
@@ -25,6 +27,7 @@ pub struct Ending {
     recorded: Vec<u8>,
     sent: Vec<u8>,
     keeps_alive: bool,
+    announces: bool,
 }
 
 impl Ending {
@@ -51,6 +54,7 @@ impl Ending {
             asked,
             keeps_alive: self.keeps_alive,
             expects: false,
+            announces: self.announces,
             len: at + self.recorded.len(),
         })
     }
@@ -72,6 +76,7 @@ impl Ending {
             self.sent.clear();
             self.sent.extend_from_slice(written);
             self.keeps_alive = sent.keeps_alive;
+            self.announces = sent.announces;
         }
     }
 }

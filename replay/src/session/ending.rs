@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::DriverEvent;
-use recording::Status;
+use recording::{Response, Status};
 use tokio::io::AsyncWriteExt as _;
 
 use super::{End, Session};
@@ -73,22 +73,31 @@ impl Session<'_> {
             reason::LEFT => self.driver.leave(),
             _ => None,
         };
-        while let Some(job) = self.queue.oldest() {
-            let outcome = match job.flight.is_begun() {
-                true => Outcome {
-                    status: Status::Unanswered,
-                    reason: Some(reason),
-                    response: came.take(),
-                    ready_at: job.flight.ready_at,
-                    sent_at: job.flight.sent_at,
-                    last_byte_at: job.flight.last_byte_at,
-                },
-                false => Outcome::skipped(reason),
-            };
-            self.worker.finish(job, outcome);
-            self.queue.end_oldest();
+        while self.queue.under_way() > 0 {
+            self.lose_oldest(reason, came.take());
         }
         self.unsent = 0;
+    }
+
+    /// `came` is the beginning of its response.
+    pub(super) fn lose_oldest(&mut self, reason: &'static str, came: Option<Response>) {
+        let Some(job) = self.queue.oldest() else {
+            return;
+        };
+        let outcome = match job.flight.is_begun() {
+            true => Outcome {
+                status: Status::Unanswered,
+                reason: Some(reason),
+                response: came,
+                ready_at: job.flight.ready_at,
+                sent_at: job.flight.sent_at,
+                last_byte_at: job.flight.last_byte_at,
+            },
+            false => Outcome::skipped(reason),
+        };
+        self.worker.finish(job, outcome);
+        self.queue.end_oldest();
+        self.unsent = self.unsent.saturating_sub(1);
     }
 
     /// Gives the reason for which rows that still come are skipped.

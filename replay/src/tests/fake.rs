@@ -3,7 +3,7 @@
 //!
 //! `begin`, `commit` and `fail` do to the transaction what their names say; `stall` is answered
 //! only when cancelled, and the server has heard `cancelled` when it closes the connection that cancels;
-//! `hang up` closes the connection; anything else is `ok`.
+//! `hang up` closes the connection, `ask back` is answered by a question; anything else is `ok`.
 //!
 //! A session of the user `free` goes on over another connection when it lost its own.
 //!
@@ -220,6 +220,7 @@ impl Driver for LineDriver {
                         offset: 0,
                     });
                 }
+                "what" => DriverEvent::Unanswered("the target asks back"),
                 _ => {
                     if let Some((name, made)) = self.makes.pop_front().flatten()
                         && status == "made"
@@ -229,8 +230,9 @@ impl Driver for LineDriver {
                     DriverEvent::Answered(response)
                 }
             });
-            if status == "parting" {
+            if ["parting", "what"].contains(&status) {
                 events.push(DriverEvent::Reconnect { unread: true });
+                self.received.clear();
             }
         }
         Ok(())
@@ -328,6 +330,7 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
                 let _ = stream.write_all(b"parting idle\n");
                 break;
             }
+            ("ask", _) => "what else\n".to_owned(),
             ("garbage", _) => "garbage x\n".to_owned(),
             ("cancel", _) => {
                 let stalled: usize = rest.parse().unwrap();

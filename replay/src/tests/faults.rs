@@ -1,5 +1,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
@@ -356,6 +357,38 @@ fn a_session_that_can_loses_no_more_than_its_connection_did() {
     ];
     assert_eq!(played.story(), expected);
     assert!(played.report.ledger.balanced());
+}
+
+#[test]
+fn what_the_target_asks_back_for_is_named_and_the_session_goes_on() {
+    for connections in [None, NonZeroUsize::new(1)] {
+        let server = Server::start();
+        let mut tape = Tape::default();
+        tape.open(1);
+        tape.say(1, "x");
+        tape.say(1, "ask back");
+        tape.say(1, "behind").request.pipelined = true;
+        tape.say(1, "y");
+        tape.close(1);
+        let options = Options {
+            connections,
+            ..options(server.address)
+        };
+        let played = play(tape, &options);
+        let expected = [
+            "ok",
+            "ok",
+            "unanswered: the target asks back",
+            "ok",
+            "ok",
+            "ok: fin",
+        ];
+        assert_eq!(played.story(), expected);
+        assert!(played.report.ledger.balanced());
+        let requests = played.report.ledger.account("requests").unwrap();
+        assert_eq!(requests.lost.get("the target asks back"), Some(&1));
+        assert_eq!(server.conversations().len(), 2);
+    }
 }
 
 #[test]

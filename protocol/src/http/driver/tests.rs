@@ -59,6 +59,7 @@ fn received(driver: &mut HttpDriver, text: &str) -> (Vec<String>, String) {
 fn told(events: Vec<DriverEvent>) -> Vec<String> {
     let tell = |event| match event {
         DriverEvent::Answered(response) => response.columns.unwrap().to_string(),
+        DriverEvent::Unanswered(reason) => reason.to_owned(),
         DriverEvent::Reconnect { unread: true } => "reconnect and repeat".to_owned(),
         DriverEvent::Reconnect { unread: false } => "reconnect".to_owned(),
         other => format!("{other:?}"),
@@ -95,6 +96,8 @@ proptest! {
                 " HTTP/1.1\nHost: old\r\n\r\n",
                 " HTTP/1.1\r\nCookie: a=b\r\n\r\n",
                 " HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na",
+                " HTTP/1.1\r\nHost: old\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+                " HTTP/1.1\r\nHost: old\r\nContent-Length: 1\r\n\r\n",
                 " HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
                 " HTTP/1.1\r\nHost: old\r\n",
             ],
@@ -110,8 +113,9 @@ proptest! {
             2..12,
         ),
         options in prop::sample::subsequence(
-            vec![("set-header", "X-B: d"), ("rewrite-url", "/a=/b"), ("drop-header", "connection"), ("keep-host", "")],
-            0..3,
+            vec![("set-header", "X-B: d"), ("rewrite-url", "/a=/b"), ("drop-header", "connection"), ("keep-host", ""),
+                 ("drop-header", "expect"), ("set-header", "Expect: 100-continue")],
+            0..4,
         ),
         learnt_at in 0..12usize,
     ) {
@@ -300,6 +304,84 @@ fn a_body_waits_to_be_asked_for_where_it_did() {
         )
     );
     assert_eq!(sent(&mut driver(to_target()), &recorded(text, OK)), text);
+}
+
+const UNASKED: &str = "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+
+#[test]
+fn a_body_that_was_not_asked_for_is_not_sent() {
+    let no = "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n";
+    let unasked = recorded(UNASKED, no);
+    let get = recorded("GET / HTTP/1.1\r\n\r\n", "");
+    let mut refused = driver(to_target());
+    assert_eq!(sent(&mut refused, &unasked), UNASKED);
+    assert!(!refused.holds() && !refused.rests());
+    let mut out = Vec::new();
+    refused.insist(&mut out);
+    assert!(out.is_empty(), "there is nothing to insist with");
+    let behind = Err(DriverError::Unsupported(
+        "request where a body may be asked for",
+    ));
+    assert_eq!(refused.send(&get, &mut out), behind);
+    assert!(out.is_empty());
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    assert_eq!(received(&mut refused, early), (vec![], String::new()));
+    assert_eq!(
+        received(&mut refused, no),
+        (vec!["417".to_owned()], String::new())
+    );
+    // Nobody else may find out whether the target waits for the body.
+    assert!(!refused.rests());
+    assert_eq!(sent(&mut refused, &get), "GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(received(&mut refused, OK).0, ["200"]);
+    assert!(refused.rests());
+
+    let mut closes = driver(to_target());
+    sent(&mut closes, &unasked);
+    let close = no.replace("Content", "Connection: close\r\nContent");
+    assert_eq!(
+        received(&mut closes, &close).0,
+        ["417", "reconnect and repeat"]
+    );
+}
+
+#[test]
+fn a_target_that_asks_for_a_body_that_was_not_sent_gets_none() {
+    let unasked = recorded(UNASKED, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
+    let mut driver = driver(to_target());
+    sent(&mut driver, &unasked);
+    let (mut out, mut events) = (Vec::new(), Vec::new());
+    let text = format!("HTTP/1.1 100 Continue\r\n\r\n{OK}");
+    driver
+        .receive(text.as_bytes(), Timestamp(1), &mut out, &mut events)
+        .unwrap();
+    assert_eq!(told(events), [ASKED_FOR, "reconnect and repeat"]);
+    assert!(out.is_empty());
+    assert!(driver.counts().contains(&("bytes nobody asked for", 0)));
+    let get = recorded("GET / HTTP/1.1\r\n\r\n", "");
+    assert_eq!(sent(&mut driver, &get), "GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(received(&mut driver, OK).0, ["200"]);
+}
+
+#[test]
+fn without_its_question_a_request_lacks_its_body() {
+    let option = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
+    for (name, value) in [("drop-header", "expect"), ("set-header", "Expect: x")] {
+        let login = Login {
+            options: vec![option(name, value)],
+            ..to_target()
+        };
+        let mut driver = driver(login);
+        for _ in 0..2 {
+            let mut out = b"before".to_vec();
+            assert_eq!(
+                driver.send(&recorded(UNASKED, ""), &mut out),
+                Err(DriverError::Unsupported(NO_BODY))
+            );
+            assert_eq!(out, b"before");
+        }
+        assert!(driver.rests());
+    }
 }
 
 #[test]
