@@ -27,6 +27,9 @@ const NOT_THE_TARGET: [&str; 2] = ["interrupted", LEFT];
 const LEFT: &str = "client left before the answer";
 const ENDED: [&str; 3] = [LEFT, "fin", "rst"];
 
+/// In a run, the target said `100 Continue` where the recorded server had answered instead.
+const ASKED_FOR: &str = "target asked for a body that was not sent when recorded";
+
 /// Neither answer has an end, as is the way of streams.
 pub(super) const BOTH_LEFT: &str = "the client left before the end, on both sides";
 
@@ -118,6 +121,15 @@ pub(super) fn pair(
         (true, true) => compare_answers(old, new, protocol, terms),
         (false, false) if left(old) && left(new) => Pair::NotComparable(BOTH_LEFT.to_owned()),
         (false, false) => Pair::NotComparable(format!("neither answered: {}", reason(old))),
+        (false, true) if *reason(old) == *ASKED_FOR => Pair::Compared(vec![Difference {
+            kind: match new.status {
+                Status::Error => DifferenceKind::NewError,
+                _ => DifferenceKind::Status,
+            },
+            place: String::new(),
+            expected: status(old),
+            observed: status(new),
+        }]),
         (false, true) => Pair::NotComparable(format!("OLD {}", status(old))),
         (true, false) => {
             let reason = reason(new);

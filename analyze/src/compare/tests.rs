@@ -344,6 +344,32 @@ fn missing_is_what_was_sent_and_never_answered() {
     assert_eq!(comparison.verdict.outcome, Outcome::Fail);
 }
 
+#[test]
+fn who_asks_for_a_body_differs_from_who_refuses_it() {
+    let told = "target asked for a body that was not sent when recorded";
+    let refused = change(&day(6), 4, |row| row.failed("417"));
+    let taken = day(6);
+    let asked = change(&refused, 4, |row| row.lost(Status::Unanswered, told));
+    for (old, new, kind) in [
+        (&refused, &asked, Some("missing")),
+        (&asked, &refused, Some("new error")),
+        (&asked, &taken, Some("status")),
+        (&asked, &asked, None),
+    ] {
+        let found = compare(old, new, None, ANSWERS);
+        let group = found.groups.first();
+        assert_eq!(group.map(|group| group.kind.as_str()), kind);
+        if let Some(group) = group {
+            let cell = &group.examples[0].differences[0];
+            assert!(
+                [&cell.expected, &cell.observed]
+                    .iter()
+                    .any(|side| side.ends_with(told))
+            );
+        }
+    }
+}
+
 const LEFT: &str = "client left before the answer";
 
 fn left(row: Exchange, code: Option<&str>) -> Exchange {
