@@ -17,5 +17,6 @@ mod sources;
 mod stopped;
 mod traces_http;
 mod traces_postgres;
+mod unasked;
 mod upgrade;
 mod verify;

@@ -3,26 +3,38 @@ use std::time::SystemTime;
 
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
-const PORTS: [u16; 2] = [40_000, 5432];
+const PORT: u16 = 40_000;
+const FIN: u8 = 1;
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
-/// A made-up PostgreSQL session, written as a packet file as it goes on.
+/// A made-up session, written as a packet file as it goes on.
 pub struct Talk<W> {
     out: W,
+    ports: [u16; 2],
     seq: [u32; 2],
 }
 
 impl<W: Write> Talk<W> {
-    /// Up to the first `ReadyForQuery`.
-    pub fn start(mut out: W) -> io::Result<Talk<W>> {
+    /// A connection to the port, over which nothing was said.
+    pub fn connect(mut out: W, port: u16) -> io::Result<Talk<W>> {
         for word in [0xa1b2_3c4d_u32, 4 << 16 | 2, 0, 0, 262_144, 1] {
             out.write_all(&word.to_ne_bytes())?;
         }
-        let mut talk = Talk { out, seq: [1, 1] };
+        let mut talk = Talk {
+            out,
+            ports: [PORT, port],
+            seq: [1, 1],
+        };
         talk.packet(CLIENT, SYN, b"")?;
         talk.packet(SERVER, SYN | ACK, b"")?;
         talk.seq = [2, 2];
+        Ok(talk)
+    }
+
+    /// Of PostgreSQL, up to the first `ReadyForQuery`.
+    pub fn start(out: W) -> io::Result<Talk<W>> {
+        let mut talk = Talk::connect(out, 5432)?;
         let parameters = b"\0\x03\0\0user\0anna\0database\0shop\0\0";
         let length = (parameters.len() as u32 + 4).to_be_bytes();
         talk.say(CLIENT, &[&length, &parameters[..]].concat())?;
@@ -40,6 +52,20 @@ impl<W: Write> Talk<W> {
         self.out.flush()
     }
 
+    pub fn exchange(&mut self, asked: &str, answered: &str) -> io::Result<()> {
+        self.say(CLIENT, asked.as_bytes())?;
+        self.say(SERVER, answered.as_bytes())
+    }
+
+    /// Both sides close.
+    pub fn end(mut self) -> io::Result<()> {
+        for from in [CLIENT, SERVER] {
+            self.packet(from, FIN | ACK, b"")?;
+            self.seq[from] = self.seq[from].wrapping_add(1);
+        }
+        self.out.flush()
+    }
+
     fn say(&mut self, from: usize, payload: &[u8]) -> io::Result<()> {
         self.packet(from, ACK, payload)?;
         self.seq[from] = self.seq[from].wrapping_add(payload.len() as u32);
@@ -53,8 +79,8 @@ impl<W: Write> Talk<W> {
         frame.extend((40 + payload.len() as u16).to_be_bytes());
         frame.extend([0, 7, 0, 0, 64, 6, 0, 0]);
         frame.extend([10, 0, 0, from as u8, 10, 0, 0, to as u8]);
-        frame.extend(PORTS[from].to_be_bytes());
-        frame.extend(PORTS[to].to_be_bytes());
+        frame.extend(self.ports[from].to_be_bytes());
+        frame.extend(self.ports[to].to_be_bytes());
         frame.extend(self.seq[from].to_be_bytes());
         frame.extend(self.seq[to].to_be_bytes());
         frame.extend([5 << 4, flags, 0x20, 0, 0, 0, 0, 0]);

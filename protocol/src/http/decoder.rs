@@ -40,8 +40,12 @@ use crate::{Decoder, Limits, Opening, Probe, Side};
 
 const NOT_HTTP: &str = "not HTTP";
 const REQUEST_INCOMPLETE: &str = "request incomplete";
+const BODY_UNASKED: &str = "body not asked for";
 const BEFORE_CAPTURE: &str = "request before capture";
 const PAIRING_LOST: &str = "pairing lost in a gap";
+
+/// With these the connection itself ended.
+const ENDED: [&str; 2] = ["fin", "rst"];
 
 #[derive(Debug)]
 pub struct HttpDecoder {
@@ -136,6 +140,8 @@ struct UnderWay {
     tunnel: Option<&'static str>,
     /// It asks for a `100 Continue` before its body, of which nothing came yet.
     expects: bool,
+    /// The server said so.
+    continued: bool,
     /// Nothing of the request follows.
     whole: bool,
     answered: bool,
@@ -297,9 +303,7 @@ impl Decoder for HttpDecoder {
         }
         while let Some(oldest) = self.under_way.front_mut() {
             if !oldest.whole {
-                let reason = &mut oldest.exchange.reason;
-                reason.get_or_insert_with(|| REQUEST_INCOMPLETE.into());
-                oldest.exchange.notes.add(Notes::REQUEST_GAP);
+                oldest.break_off(ENDED.contains(&reason));
             }
             match (oldest.answered, oldest.doomed) {
                 (true, _) => self.give_oldest(out),
@@ -352,10 +356,25 @@ impl UnderWay {
             asked,
             tunnel: None,
             expects: false,
+            continued: false,
             whole: false,
             answered: false,
             doomed: None,
         }
+    }
+
+    /// Nothing more of it comes. `said_all`: nor was anything sent that capture did not see. Who asked whether to
+    /// send the body, and was answered instead, need not send it (RFC 9110, section 10.1.1).
+    fn break_off(&mut self, said_all: bool) {
+        let exchange = &mut self.exchange;
+        let refused = self.expects && !self.continued && exchange.status != Status::Unanswered;
+        let reason = if said_all && refused && !exchange.notes.contains(Notes::REQUEST_GAP) {
+            BODY_UNASKED
+        } else {
+            exchange.notes.add(Notes::REQUEST_GAP);
+            REQUEST_INCOMPLETE
+        };
+        exchange.reason.get_or_insert_with(|| reason.into());
     }
 }
 

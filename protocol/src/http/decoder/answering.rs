@@ -34,7 +34,12 @@ impl HttpDecoder {
                     self.end_response(out);
                     used
                 }
-                Ok((used, _)) => used,
+                Ok((used, progress)) => {
+                    if let Some(oldest) = self.under_way.front_mut() {
+                        oldest.continued |= progress == Progress::Interim(100);
+                    }
+                    used
+                }
                 Err(fault) => {
                     self.bad_response(fault, out);
                     bytes.len()

@@ -308,11 +308,10 @@ impl HttpDecoder {
         };
         let (body, bytes, at) = (*body, std::mem::take(bytes), *at);
         if let Some(newest) = self.under_way.back_mut() {
-            newest.expects = false;
             if found == Probe::Yes {
-                newest.exchange.reason = Some(REQUEST_INCOMPLETE.into());
-                newest.exchange.notes.add(Notes::REQUEST_GAP);
+                newest.break_off(true);
             }
+            newest.expects = false;
         }
         self.client = match found {
             Probe::Yes => Client::Between,

@@ -271,9 +271,10 @@ fn an_expected_continue_is_one_exchange() {
     let (_, rows) = decode(&refused);
     assert_eq!(
         told(&rows),
-        ["POST error 417 request incomplete", "POST ok 200 -"]
+        ["POST error 417 body not asked for", "POST ok 200 -"]
     );
-    assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
+    assert!(rows.get(1).unwrap().notes.is_empty());
+    assert_eq!(rows.get(1).unwrap().request.bytes, head.as_bytes());
     let sent = &rows.get(2).unwrap().request.bytes;
     assert!(sent.ends_with(b"Basic ****\r\nContent-Length: 3\r\n\r\nabc"));
     // However it is split.
@@ -292,7 +293,7 @@ fn an_expected_continue_is_one_exchange() {
         assert_eq!(
             told(&rows),
             [
-                "POST error 417 request incomplete",
+                "POST error 417 body not asked for",
                 "GET ok 200 -",
                 "GET ok 200 -"
             ]
@@ -314,9 +315,96 @@ fn an_expected_continue_is_one_exchange() {
     let (_, rows) = decode(&cut);
     assert_eq!(told(&rows), ["POST ok 200 request incomplete"]);
     assert!(rows.get(1).unwrap().request.bytes.ends_with(b"\r\n\r\nGE"));
-    let never = [client(head), server(OK)];
-    let (_, rows) = decode(&never);
-    assert_eq!(told(&rows), ["POST ok 200 request incomplete"]);
+    assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
+}
+
+#[test]
+fn a_request_whose_body_is_not_asked_for_ends_with_its_head() {
+    let head = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    let odd = head.replacen("\r\n", "\n", 1);
+    let plain = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
+    let no = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
+    let begun = "HTTP/1.1 417 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno";
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    let incomplete = "POST error 417 request incomplete";
+    for (pieces, close, expected, is_gap) in [
+        (
+            &[client(head), server(early), server(no)][..],
+            "fin",
+            "POST error 417 body not asked for",
+            false,
+        ),
+        (
+            &[client(head), server(OK)],
+            "rst",
+            "POST ok 200 body not asked for",
+            false,
+        ),
+        (
+            &[client(&odd), server(no)],
+            "fin",
+            "POST error 417 line without CR",
+            false,
+        ),
+        // The body may yet have come.
+        (
+            &[client(head), server(no)],
+            "capture ended",
+            incomplete,
+            true,
+        ),
+        // It was asked for, or not waited with.
+        (
+            &[client(head), server(go_on), server(no)],
+            "fin",
+            incomplete,
+            true,
+        ),
+        (
+            &[client(head), client("a"), server(no)],
+            "fin",
+            incomplete,
+            true,
+        ),
+        (&[client(plain), server(no)], "fin", incomplete, true),
+        // Some of it is lost, or the answer.
+        (
+            &[client(head), Gap(Client, 1), server(no)],
+            "fin",
+            incomplete,
+            true,
+        ),
+        (
+            &[client(head), server(begun), Gap(Server, 99)],
+            "fin",
+            "POST unanswered 417 response lost in a gap",
+            true,
+        ),
+        (
+            &[client(head)],
+            "fin",
+            "POST unanswered - request incomplete",
+            true,
+        ),
+    ] {
+        let decoder = HttpDecoder::new(opening(false), Limits::default());
+        let (_, rows) = decode_with(decoder, pieces, close);
+        assert_eq!(told(&rows), [expected], "{pieces:?}");
+        let noted = rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP);
+        assert_eq!(noted, is_gap, "{pieces:?}");
+    }
+    // Another request in place of a body that was asked for.
+    let pieces = [
+        client(head),
+        server(go_on),
+        server(no),
+        client(GET),
+        server(OK),
+    ];
+    let (_, rows) = decode(&pieces);
+    assert_eq!(told(&rows), [incomplete, "GET ok 200 -"]);
+    assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
 }
 
 #[test]
@@ -427,6 +515,7 @@ fn pieces() -> impl Strategy<Value = Vec<(u8, u8, Vec<u8>)>> {
         Just(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
         Just(b"5\r\nhello\r\n0\r\n\r\n".to_vec()),
         Just(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
+        Just(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n".to_vec()),
         Just(b"CONNECT x HTTP/1.1\r\n\r\n".to_vec()),
         Just(b"HEAD / HTTP/1.1\r\nUpgrade: x\r\n\r\n".to_vec()),
         Just(b"Content-Length: 4\r\n\r\n".to_vec()),
@@ -468,6 +557,10 @@ proptest! {
             prop_assert_eq!(row.kind, kind);
             if row.status == Status::Unanswered {
                 prop_assert!(row.reason.is_some());
+            }
+            if row.reason.as_deref() == Some("body not asked for") {
+                prop_assert!(row.request.bytes.ends_with(b"\n\r\n"), "{:?}", row);
+                prop_assert!(!row.notes.contains(Notes::REQUEST_GAP), "{:?}", row);
             }
             if let Some(response) = &row.response {
                 prop_assert!(response.first_byte_at.0 > 0, "{:?}", row);
