@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use recording::Exchange;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::budget::Budget;
@@ -129,6 +130,12 @@ impl Queue {
         self.under_way
     }
 
+    /// The rows of those under way, in their order.
+    pub(crate) fn rows_under_way(&self) -> impl Iterator<Item = &Exchange> {
+        let under_way = self.rows.range(..self.under_way);
+        under_way.map(|job| &job.row)
+    }
+
     /// Those under way but for the oldest of so many.
     pub(crate) fn under_way_after(&mut self, oldest: usize) -> impl Iterator<Item = &mut Job> {
         self.rows
@@ -208,7 +215,7 @@ mod tests {
     use std::task::Waker;
 
     use proptest::prelude::*;
-    use recording::{Exchange, Kind, Timestamp};
+    use recording::{Kind, Timestamp};
 
     use super::*;
     use crate::schedule::{Due, Plan};
@@ -319,6 +326,8 @@ mod tests {
                 prop_assert_eq!(seq(queue.oldest().as_deref()), under_way.front().copied());
                 prop_assert_eq!(seq(queue.newest()), under_way.back().copied());
                 let seqs: Vec<u32> = queue.under_way_after(0).map(|job| job.row.seq).collect();
+                prop_assert_eq!(seqs, Vec::from(under_way.clone()));
+                let seqs: Vec<u32> = queue.rows_under_way().map(|row| row.seq).collect();
                 prop_assert_eq!(seqs, Vec::from(under_way.clone()));
                 prop_assert_eq!(queue.under_way(), under_way.len());
             }

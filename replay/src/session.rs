@@ -277,11 +277,12 @@ impl<'a> Session<'a> {
 
     /// Is all sent, and did the recorded client leave without waiting for what is under way?
     fn left_unanswered(&self, close: &Exchange) -> bool {
-        let last = self.queue.newest().map(|job| &job.row);
-        self.unsent == self.queue.under_way()
+        let under_way = self.queue.under_way();
+        under_way > 0
+            && self.unsent == under_way
             && close.reason.as_deref() != Some("capture ended")
-            && last.is_some_and(|last| {
-                last.status == Status::Unanswered && !last.notes.contains(Notes::RESPONSE_GAP)
+            && self.queue.rows_under_way().all(|row| {
+                row.status == Status::Unanswered && !row.notes.contains(Notes::RESPONSE_GAP)
             })
     }
 

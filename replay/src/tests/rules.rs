@@ -313,6 +313,26 @@ fn what_cannot_be_said_is_named() {
 }
 
 #[test]
+fn leaves_when_what_was_answered_when_recorded_is_answered() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, "x");
+    for _ in 0..100 {
+        tape.say(1, "y").request.pipelined = true;
+    }
+    let left = tape.say(1, "stall");
+    (left.status, left.response) = (Status::Unanswered, None);
+    left.request.pipelined = true;
+    tape.close(1);
+    let played = play(tape, &options(server.address));
+    let story = played.story();
+    assert!(story[..102].iter().all(|told| told == "ok"), "{story:?}");
+    let expected = ["unanswered: client left before the answer", "ok: fin"];
+    assert_eq!(story[102..], expected);
+}
+
+#[test]
 fn leaves_where_the_recorded_client_left() {
     let server = Server::start();
     let mut tape = Tape::default();
