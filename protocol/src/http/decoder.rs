@@ -200,7 +200,8 @@ impl HttpDecoder {
     }
 
     fn give_oldest(&mut self, out: &mut Vec<Exchange>) {
-        if let Some(oldest) = self.under_way.pop_front() {
+        if let Some(mut oldest) = self.under_way.pop_front() {
+            oldest.break_off(false);
             let exchange = oldest.exchange;
             self.request_bytes -= exchange.request.bytes.len();
             if let Some(response) = &exchange.response {
@@ -291,7 +292,7 @@ impl Decoder for HttpDecoder {
         } = &mut self.client
         {
             let (head, began) = (std::mem::take(buffer), *began);
-            self.push_cut(head.bytes(), began, at, out);
+            self.push_cut(head.bytes(), began, at);
         }
         let never_http = self.under_way.iter().all(|request| {
             let known = request.exchange.request.statement.is_some();
@@ -302,9 +303,7 @@ impl Decoder for HttpDecoder {
             return;
         }
         while let Some(oldest) = self.under_way.front_mut() {
-            if !oldest.whole {
-                oldest.break_off(ENDED.contains(&reason));
-            }
+            oldest.break_off(ENDED.contains(&reason));
             match (oldest.answered, oldest.doomed) {
                 (true, _) => self.give_oldest(out),
                 (false, Some(reason)) => self.lose_response(reason, out),
@@ -363,9 +362,13 @@ impl UnderWay {
         }
     }
 
-    /// Nothing more of it comes. `said_all`: nor was anything sent that capture did not see. Who asked whether to
+    /// Nothing more of it comes, if it is not whole. `said_all`: nor was anything sent that capture did not see. Who asked whether to
     /// send the body, and was answered instead, need not send it (RFC 9110, section 10.1.1).
     fn break_off(&mut self, said_all: bool) {
+        if self.whole {
+            return;
+        }
+        self.whole = true;
         let exchange = &mut self.exchange;
         let refused = self.expects && !self.continued && exchange.status != Status::Unanswered;
         let reason = if said_all && refused && !exchange.notes.contains(Notes::REQUEST_GAP) {

@@ -133,6 +133,9 @@ impl HttpDecoder {
     }
 
     fn expect_request(&mut self, at: Timestamp, out: &mut Vec<Exchange>) {
+        if self.under_way.len() > MAX_UNDER_WAY {
+            return self.leave("too many requests under way", out);
+        }
         let early = !self.under_way.is_empty();
         let answering = matches!(self.server, Server::Reply(_));
         self.pipelines |= early && (answering || self.pairing == Pairing::Sure);
@@ -204,7 +207,7 @@ impl HttpDecoder {
         if head.head.is_violation() {
             exchange.notes.add(Notes::VIOLATION);
         }
-        self.push_request(under_way, bytes, at, out);
+        self.push_request(under_way, bytes, at);
         if let (Body::Length(len), Some(newest)) = (&body, self.under_way.back_mut()) {
             let len = usize::try_from(*len).map_or(MAX_RESERVED, |len| len.min(MAX_RESERVED));
             newest.exchange.request.bytes.reserve_exact(len);
@@ -233,17 +236,11 @@ impl HttpDecoder {
             under_way.exchange.request.statement =
                 Some(template::statement(head.method(), head.target()));
         }
-        self.push_request(under_way, bytes, at, out);
+        self.push_request(under_way, bytes, at);
         self.lose_client(fault, out);
     }
 
-    pub(super) fn push_request(
-        &mut self,
-        mut under_way: UnderWay,
-        head: &[u8],
-        at: Timestamp,
-        out: &mut Vec<Exchange>,
-    ) {
+    pub(super) fn push_request(&mut self, mut under_way: UnderWay, head: &[u8], at: Timestamp) {
         if let Pairing::Lost(_) = self.pairing {
             under_way.doomed = Some(PAIRING_LOST);
         }
@@ -255,9 +252,6 @@ impl HttpDecoder {
             newest.exchange.notes.add(Notes::SECRET_BLANKED);
         }
         self.keep_request(&head, at);
-        if self.under_way.len() > MAX_UNDER_WAY {
-            self.leave("too many requests under way", out);
-        }
     }
 
     fn keep_request(&mut self, bytes: &[u8], at: Timestamp) {
@@ -378,7 +372,7 @@ impl HttpDecoder {
                 buffer, at: began, ..
             } => {
                 let (head, began) = (std::mem::take(buffer), *began);
-                self.push_cut(head.bytes(), began, at, out);
+                self.push_cut(head.bytes(), began, at);
                 Skip::Lost
             }
             Client::Between | Client::Refused { .. } | Client::Held { .. } | Client::Seeking(_) => {
@@ -408,13 +402,7 @@ impl HttpDecoder {
     }
 
     /// A request of which only the beginning is known.
-    pub(super) fn push_cut(
-        &mut self,
-        head: &[u8],
-        began: Timestamp,
-        at: Timestamp,
-        out: &mut Vec<Exchange>,
-    ) {
+    pub(super) fn push_cut(&mut self, head: &[u8], began: Timestamp, at: Timestamp) {
         let mut words = head.split(|byte| *byte == b' ');
         let method = std::str::from_utf8(words.next().unwrap_or_default());
         let asked = Asked::of(method.unwrap_or_default());
@@ -425,7 +413,7 @@ impl HttpDecoder {
             // Without its method, nobody knows where its response ends.
             cut.doomed = Some(PAIRING_LOST);
         }
-        self.push_request(cut, head, at, out);
+        self.push_request(cut, head, at);
     }
 
     /// Whole requests may be lost. Those before them are still answered first, unless the response
