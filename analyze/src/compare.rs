@@ -9,7 +9,7 @@ use recording::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::pair::{BOTH_LEFT, Pair, not_comparable, pair};
+use self::pair::{BOTH_LEFT, Pair, UNASKED, not_comparable, pair};
 use crate::differences::{Differences, Differing, Group, NoiseGroup};
 use crate::error::{AnalyzeError, Which};
 use crate::gate::{Gate, Limit, Metric, Scope, Stat};
@@ -136,19 +136,27 @@ impl Counts {
     /// The share of requests that were compared, or that NEW failed to answer.
     pub fn coverage(&self) -> f64 {
         let covered = self.compared + self.missing;
-        let asked = self.total() - self.filtered() - self.left();
+        let asked = self.total() - self.filtered() - self.left() - self.unasked();
         covered as f64 / (asked as f64).max(1.0)
     }
 
     /// Requests that the client left on both sides before the answer's end.
     pub fn left(&self) -> u64 {
-        let count = self.not_comparable.get(BOTH_LEFT);
-        count.copied().unwrap_or_default()
+        self.not_compared(BOTH_LEFT)
     }
 
     /// Requests that both replays were told to leave out.
     pub fn filtered(&self) -> u64 {
-        let count = self.not_comparable.get(NEITHER_SENT);
+        self.not_compared(NEITHER_SENT)
+    }
+
+    /// Answers that the recorded server gave to nobody: there is no request that could be sent.
+    pub fn unasked(&self) -> u64 {
+        self.not_compared(UNASKED)
+    }
+
+    fn not_compared(&self, reason: &str) -> u64 {
+        let count = self.not_comparable.get(reason);
         count.copied().unwrap_or_default()
     }
 }

@@ -256,6 +256,15 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
             STREAMS,
         );
     }
+    if requests.unasked() > 0 {
+        let unasked = plural(requests.unasked(), "answer");
+        issues.add(
+            Weight::Caution,
+            Concerns::Everything,
+            format!("the recorded server gave {unasked} that nobody had asked for"),
+            "nothing, if it says farewell (408) to clients that say nothing",
+        );
+    }
     if requests.filtered() > 0 {
         let left_out = plural(requests.filtered(), "request");
         issues.add(

@@ -33,6 +33,9 @@ const ASKED_FOR: &str = "target asked for a body that was not sent when recorded
 /// Neither answer has an end, as is the way of streams.
 pub(super) const BOTH_LEFT: &str = "the client left before the end, on both sides";
 
+/// Of a recording's answer, and of a run's row that was not sent for that.
+pub(super) const UNASKED: &str = "response without request";
+
 /// What one side's answer is worth beside OLD's.
 pub(super) enum Pair {
     Compared(Vec<Difference>),
@@ -99,6 +102,7 @@ pub(super) fn not_comparable(
         found.map(|(_, name)| *name)
     };
     noted(&REQUEST_UNKNOWN).or_else(|| match old_is_run {
+        _ if *reason(old) == *UNASKED => Some(UNASKED),
         true => None,
         // What was set before in the session is not known to the run.
         false if mid_stream => Some("session met mid-stream"),

@@ -277,6 +277,32 @@ fn what_both_replays_were_told_to_leave_out_is_no_loss() {
 }
 
 #[test]
+fn answers_that_nobody_asked_for_are_no_matter_of_coverage() {
+    let unasked = "response without request";
+    let mut recorded = day(40);
+    for row in &mut recorded[40..80] {
+        row.reason = Some(unasked.into());
+    }
+    let mut replayed = recorded.clone();
+    for row in &mut replayed[40..80] {
+        *row = row.clone().lost(Status::Skipped, unasked);
+    }
+    let recording = About {
+        is_run: false,
+        ..run("monday")
+    };
+    for old in [(recording, &recorded[..]), (run("old"), &replayed[..])] {
+        let comparison = compare_rows([old, (run("new"), &replayed)], None, ANSWERS);
+        let requests = &comparison.requests;
+        assert_eq!((requests.compared, requests.unasked()), (40, 40));
+        assert_eq!(comparison.verdict.outcome, Outcome::Pass);
+        let mut reasons = comparison.trust.iter().map(|it| &*it.reason);
+        let told = "the recorded server gave 40 answers that nobody had asked for";
+        assert!(reasons.any(|reason| reason == told));
+    }
+}
+
+#[test]
 fn what_a_capture_lost_is_told_and_what_it_left_out_is_not() {
     let day = day(4);
     let weight = |account: &str, reason: &str, lost: u64| {

@@ -39,6 +39,8 @@ use super::seek::{self, Seek};
 use crate::{Decoder, Limits, Opening, Probe, Side};
 
 const NOT_HTTP: &str = "not HTTP";
+/// Nothing is lost: the server said farewell to a client that said nothing (408), or answered twice.
+pub const UNASKED: &str = "response without request";
 const REQUEST_INCOMPLETE: &str = "request incomplete";
 const BODY_UNASKED: &str = "body not asked for";
 const BEFORE_CAPTURE: &str = "request before capture";

@@ -6,6 +6,7 @@ use recording::{Exchange, Notes, Response, Timestamp};
 
 use super::body::{Asked, Body};
 use super::cookies::{self, Cookie};
+use super::decoder::UNASKED;
 use super::ending::{Ending, Sent};
 use super::head::{EmptyLine, RequestHead};
 use super::message::heads;
@@ -208,6 +209,9 @@ impl Driver for HttpDriver {
         let notes = request.notes;
         if notes.contains(Notes::REQUEST_CUT) || notes.contains(Notes::REQUEST_GAP) {
             return unsupported(NOT_WHOLE);
+        }
+        if request.reason.as_deref() == Some(UNASKED) {
+            return unsupported(UNASKED);
         }
         if self.tunnel {
             return unsupported("request after an upgrade");

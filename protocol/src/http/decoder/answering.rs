@@ -4,7 +4,7 @@ use recording::{Exchange, Notes, Status, Timestamp};
 
 use super::{
     BEFORE_CAPTURE, Client, HttpDecoder, NOT_HTTP, PAIRING_LOST, Pairing, REQUEST_INCOMPLETE,
-    Server, UnderWay,
+    Server, UNASKED, UnderWay,
 };
 use crate::Side;
 use crate::http::body::{Asked, Skip};
@@ -227,7 +227,7 @@ impl HttpDecoder {
         exchange.status = status;
         let reason = match self.pairing {
             Pairing::Lost(reason) => reason,
-            Pairing::Sure | Pairing::Found { .. } => "response without request",
+            Pairing::Sure | Pairing::Found { .. } => UNASKED,
         };
         if self.is_lost() && reason != BEFORE_CAPTURE {
             exchange.notes.add(Notes::REQUEST_GAP);

@@ -421,7 +421,10 @@ fn what_was_not_captured_whole_is_not_sent() {
     cut.notes.add(Notes::REQUEST_CUT);
     let mut secret = recorded("GET / HTTP/1.1\r\nX-Api-Key: ***\r\n\r\n", "");
     secret.notes.add(Notes::SECRET_BLANKED);
+    let mut farewell = recorded("", "HTTP/1.1 408 Request Timeout\r\n\r\n");
+    farewell.reason = Some("response without request".into());
     for (request, what) in [
+        (farewell, "response without request"),
         (secret, NO_CREDENTIALS),
         (cut, "request not captured whole"),
         (recorded("GET /", ""), "request not captured whole"),
