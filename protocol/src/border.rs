@@ -427,9 +427,20 @@ pub enum DriverEvent {
     /// The oldest request under way gets no response, and why.
     Unanswered(&'static str),
     /// The connection is used up: close it, and before the next request make another and call `open`
-    /// again, whose `Opened` is no news. Requests under way on it are lost, unless the server is known to
-    /// have left them `unread`: then they are sent again.
-    Reconnect { unread: bool },
+    /// again, whose `Opened` is no news. Requests under way on it are lost, or sent again.
+    Reconnect { again: Again },
+}
+
+/// Are requests sent again whose connection is used up?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// They may have been read, and nobody knows what came of it.
+    Never,
+    /// Nothing came back, and they change nothing: where the connection had served before, the server may have
+    /// closed it before it saw them.
+    IfServed,
+    /// The server is known to have left them unread.
+    Always,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

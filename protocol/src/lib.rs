@@ -16,7 +16,7 @@ mod reader;
 mod sql;
 
 pub use border::{
-    Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Executed,
+    Again, Answer, Decoder, Difference, DifferenceKind, Driver, DriverError, DriverEvent, Executed,
     Inquiry, Known, Learner, Limits, Login, Opening, Probe, Protocol, Shown, Side, Strangers,
     Terms, Told,
 };

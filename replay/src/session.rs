@@ -28,6 +28,8 @@ use crate::worker::{Flight, Job, NO_DEADLINE, Outcome, Watch, Worker};
 const MAX_UNSENT: usize = 256 << 10;
 /// For the run's notes.
 const INSISTED: &str = "bodies sent without waiting for 100 Continue any longer";
+pub(super) const SENT_AGAIN: &str =
+    "requests sent again, for the target had closed a connection that served before";
 const ROLLED_BACK: &str = "transactions rolled back, for what had failed in them was not sent";
 /// How long the target may take to ask for what is held back for it, say a body after `Expect:
 /// 100-continue`: a client need not wait for ever (RFC 9110, section 10.1.1).
@@ -50,6 +52,8 @@ pub(crate) struct Session<'a> {
     loan: Option<Loan<'a>>,
     /// A request was sent over the connection since it was lent.
     used: bool,
+    /// A request was answered over the connection, by whomever it was sent.
+    served: bool,
     /// Index among the requests under way of the first whose bytes are not all with the kernel.
     unsent: usize,
     out: Vec<u8>,
@@ -111,6 +115,7 @@ impl<'a> Session<'a> {
             stream,
             loan: None,
             used: false,
+            served: false,
             unsent: 0,
             out: Vec::new(),
             written: 0,
@@ -461,7 +466,7 @@ impl<'a> Session<'a> {
                         lesson.end(at);
                     }
                 }
-                DriverEvent::Reconnect { unread } => self.part(unread),
+                DriverEvent::Reconnect { again } => self.part(again),
                 _ => {
                     let what = "an answer to nothing".to_owned();
                     return Err(DriverError::Violation { what, offset: 0 });
@@ -476,6 +481,7 @@ impl<'a> Session<'a> {
             return;
         };
         self.failing_since = None;
+        self.served = true;
         self.unsent = self.unsent.saturating_sub(1);
         self.answered_at = response.last_byte_at;
         self.skipping |= transaction(&job.row) == Transaction::Open

@@ -12,7 +12,7 @@ use super::head::{EmptyLine, RequestHead};
 use super::message::heads;
 use super::reply::{Known, Progress, Reply};
 use super::{rewrite, secrets, wishes};
-use crate::{Driver, DriverError, DriverEvent, Limits, Login};
+use crate::{Again, Driver, DriverError, DriverEvent, Limits, Login};
 
 #[derive(Debug)]
 pub struct HttpDriver {
@@ -45,6 +45,8 @@ struct UnderWay {
     held: Vec<u8>,
     /// The recorded server did not ask for the body, and so there is none.
     bodiless: bool,
+    /// It changes nothing, however often it is read.
+    is_safe: bool,
 }
 
 const NO_CREDENTIALS: &str = "credentials not recorded";
@@ -117,7 +119,9 @@ impl HttpDriver {
         } else {
             self.reset();
             // No more than this one was read (RFC 9112, section 9.6).
-            events.push(DriverEvent::Reconnect { unread: true });
+            events.push(DriverEvent::Reconnect {
+                again: Again::Always,
+            });
         }
     }
 
@@ -257,6 +261,7 @@ impl Driver for HttpDriver {
             recorded: set.unwrap_or_default(),
             held,
             bodiless,
+            is_safe: wishes::is_safe(&request.request.command),
         });
         Ok(())
     }
@@ -294,7 +299,9 @@ impl Driver for HttpDriver {
                 Progress::Interim(100) if bodiless => {
                     self.reset();
                     events.push(DriverEvent::Unanswered(ASKED_FOR));
-                    events.push(DriverEvent::Reconnect { unread: true });
+                    events.push(DriverEvent::Reconnect {
+                        again: Again::Always,
+                    });
                     return Ok(());
                 }
                 Progress::Interim(100) => self.release(out),
@@ -318,8 +325,13 @@ impl Driver for HttpDriver {
         if in_order && self.reply.as_mut().is_some_and(Reply::close) {
             self.answered(at, &mut Vec::new(), events);
         } else {
+            let begun = self.reply.as_ref().is_some_and(Reply::has_begun);
+            let again = match !begun && self.under_way.iter().all(|request| request.is_safe) {
+                true => Again::IfServed,
+                false => Again::Never,
+            };
             self.reset();
-            events.push(DriverEvent::Reconnect { unread: false });
+            events.push(DriverEvent::Reconnect { again });
         }
         Ok(())
     }

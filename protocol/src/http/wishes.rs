@@ -103,12 +103,17 @@ pub fn check_term(name: &str, value: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Does the method change nothing?
+pub fn is_safe(method: &str) -> bool {
+    SAFE.contains(&method)
+}
+
 /// Why a request is not to be sent.
 pub fn withheld(request: &Exchange, options: &Options) -> Option<&'static str> {
     if !is_wanted(request, options) {
         return Some("filtered");
     }
-    let safe = SAFE.contains(&&*request.request.command);
+    let safe = is_safe(&request.request.command);
     let allowed = safe || values(options, "allow-writes").next().is_some();
     (!allowed).then_some("writes not allowed")
 }

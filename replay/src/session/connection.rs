@@ -1,6 +1,8 @@
 //! The connection of a session: its own, others after it, or one of the shared.
 
-use super::Session;
+use protocol::Again;
+
+use super::{SENT_AGAIN, Session};
 use crate::connect;
 use crate::reason;
 
@@ -13,11 +15,16 @@ impl Session<'_> {
         self.stream.is_some()
     }
 
-    /// Does without its connection. Requests that the target left `unread` are sent over the next.
-    pub(super) fn part(&mut self, unread: bool) {
+    /// Does without its connection. Requests that are sent `again` are over the next.
+    pub(super) fn part(&mut self, again: Again) {
         self.stream = None;
         self.loan = None;
-        if unread {
+        let perhaps = again == Again::IfServed && self.served;
+        if perhaps {
+            let under_way = self.queue.under_way() as u64;
+            self.worker.add_count(SENT_AGAIN, under_way);
+        }
+        if perhaps || again == Again::Always {
             for job in self.queue.under_way_after(0) {
                 if job.flight.is_begun() {
                     self.worker.unsent();
@@ -57,6 +64,7 @@ impl Session<'_> {
             self.loan = Some(loan);
             if let Some((stream, since)) = idle {
                 self.stream = Some(stream);
+                self.served = true;
                 self.connected_at = since;
                 return Ok(());
             }
@@ -71,6 +79,7 @@ impl Session<'_> {
         match connected {
             Ok(Ok((stream, response))) => {
                 self.stream = Some(stream);
+                self.served = false;
                 self.connected_at = response.last_byte_at;
                 Ok(())
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::DriverEvent;
+use protocol::{Again, DriverEvent};
 use recording::{Response, Status};
 use tokio::io::AsyncWriteExt as _;
 
@@ -52,7 +52,7 @@ impl Session<'_> {
             return false;
         }
         self.lose_flights(reason);
-        self.part(false);
+        self.part(Again::Never);
         self.watch.forgive();
         true
     }

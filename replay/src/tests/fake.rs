@@ -5,7 +5,8 @@
 //! only when cancelled, and the server has heard `cancelled` when it closes the connection that cancels;
 //! `hang up` closes the connection, `ask back` is answered by a question; anything else is `ok`.
 //!
-//! A session of the user `free` goes on over another connection when it lost its own.
+//! A session of the user `free` goes on over another connection when it lost its own; so does one of `safe`, and
+//! says again there what was not answered, where the first had served. `stale` closes one that had.
 //!
 //! `make a` makes up a value, here `a` and the number of the connection, and `use a` sends it back.
 
@@ -18,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use protocol::{
-    Answer, Decoder, Difference, Driver, DriverError, DriverEvent, Limits, Login, Opening, Probe,
-    Protocol, Recorded, Shown, Terms,
+    Again, Answer, Decoder, Difference, Driver, DriverError, DriverEvent, Limits, Login, Opening,
+    Probe, Protocol, Recorded, Shown, Terms,
 };
 use recording::{Batch, Exchange, Kind, Response, SessionInfo, Timestamp, Transaction};
 
@@ -231,7 +232,9 @@ impl Driver for LineDriver {
                 }
             });
             if ["parting", "what"].contains(&status) {
-                events.push(DriverEvent::Reconnect { unread: true });
+                events.push(DriverEvent::Reconnect {
+                    again: Again::Always,
+                });
                 self.received.clear();
             }
         }
@@ -244,11 +247,16 @@ impl Driver for LineDriver {
         _: Timestamp,
         events: &mut Vec<DriverEvent>,
     ) -> Result<(), DriverError> {
-        if self.login.user.as_deref() == Some("free") {
+        let again = match self.login.user.as_deref() {
+            Some("free") => Some(Again::Never),
+            Some("safe") => Some(Again::IfServed),
+            _ => None,
+        };
+        if let Some(again) = again {
             self.received.clear();
             self.makes.clear();
             self.held.clear();
-            events.push(DriverEvent::Reconnect { unread: false });
+            events.push(DriverEvent::Reconnect { again });
         }
         Ok(())
     }
@@ -317,7 +325,10 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
     let own = stream.try_clone().unwrap();
     connections.lock().unwrap().insert(number, own);
     let mut transaction = "idle";
-    for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+    for (nth, line) in BufReader::new(stream.try_clone().unwrap())
+        .lines()
+        .enumerate()
+    {
         let Ok(line) = line else { break };
         heard.lock().unwrap().push((number, line.clone()));
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
@@ -326,6 +337,7 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
             ("hello", _) => format!("welcome {number}\n"),
             ("stall" | "hold", _) => continue,
             ("hang", _) | ("bye", _) => break,
+            ("stale", _) if nth > 1 => break,
             ("part", _) => {
                 let _ = stream.write_all(b"parting idle\n");
                 break;
@@ -482,6 +494,11 @@ pub(crate) fn options(address: SocketAddr) -> Options {
 /// For sessions that go on when they lose their connection.
 pub(crate) fn free(address: SocketAddr) -> Options {
     options_of("free@", address)
+}
+
+/// For those that then say again what was not answered.
+pub(crate) fn safe(address: SocketAddr) -> Options {
+    options_of("safe@", address)
 }
 
 fn options_of(user: &str, address: SocketAddr) -> Options {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use recording::{Status, Transaction};
 
-use super::fake::{Server, Tape, free, options, play};
+use super::fake::{Server, Tape, free, options, play, safe};
 use crate::Options;
 
 #[test]
@@ -326,6 +326,58 @@ fn what_the_target_left_unread_is_sent_again() {
     assert_eq!(server.conversations(), said);
     let seen = played.progress.snapshot();
     assert_eq!((seen.sent, seen.answered, seen.in_flight), (4, 4, 0));
+}
+
+#[test]
+fn what_a_target_that_had_served_did_not_see_is_sent_again_once() {
+    for connections in [None, NonZeroUsize::new(1)] {
+        let server = Server::start();
+        let mut tape = Tape::default();
+        tape.open(1);
+        for line in ["one", "stale", "two", "hang up", "three"] {
+            tape.say(1, line);
+        }
+        tape.close(1);
+        let options = Options {
+            connections,
+            ..safe(server.address)
+        };
+        let played = play(tape, &options);
+        let expected = [
+            "ok",
+            "ok",
+            "ok",
+            "ok",
+            "unanswered: session lost",
+            "ok",
+            "ok: fin",
+        ];
+        assert_eq!(played.story(), expected);
+        let told =
+            "requests sent again, for the target had closed a connection that served before: 2";
+        assert!(
+            played.report.notes.iter().any(|note| note == told),
+            "{:?}",
+            played.report.notes
+        );
+        let heard: Vec<Vec<String>> = server.conversations();
+        let said: Vec<Vec<&str>> = heard
+            .iter()
+            .map(|lines| {
+                lines
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|line| !line.starts_with("hello"))
+                    .collect()
+            })
+            .collect();
+        assert_eq!(said[0], ["one", "stale"]);
+        assert_eq!(said[1], ["stale", "two", "hang up"]);
+        assert_eq!(said[2], ["hang up"]);
+        assert_eq!(said[3][0], "three");
+        let seen = played.progress.snapshot();
+        assert_eq!((seen.sent, seen.answered, seen.in_flight), (5, 4, 0));
+    }
 }
 
 #[test]

@@ -60,8 +60,11 @@ fn told(events: Vec<DriverEvent>) -> Vec<String> {
     let tell = |event| match event {
         DriverEvent::Answered(response) => response.columns.unwrap().to_string(),
         DriverEvent::Unanswered(reason) => reason.to_owned(),
-        DriverEvent::Reconnect { unread: true } => "reconnect and repeat".to_owned(),
-        DriverEvent::Reconnect { unread: false } => "reconnect".to_owned(),
+        DriverEvent::Reconnect { again } => match again {
+            Again::Always => "reconnect and repeat".to_owned(),
+            Again::IfServed => "reconnect and perhaps repeat".to_owned(),
+            Again::Never => "reconnect".to_owned(),
+        },
         other => format!("{other:?}"),
     };
     events.into_iter().map(tell).collect()
@@ -412,6 +415,36 @@ fn a_used_up_connection_is_made_anew() {
     received(&mut driver, "HTTP/1.0 200 OK\r\n\r\nto the");
     driver.end(false, Timestamp(4), &mut events).unwrap();
     assert_eq!(told(events), ["reconnect"]);
+}
+
+#[test]
+fn what_changes_nothing_may_be_asked_again_of_who_said_nothing() {
+    let request = |method: &str| {
+        let mut request = recorded(&format!("{method} / HTTP/1.1\r\n\r\n"), "");
+        request.request.command = method.into();
+        request
+    };
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    let perhaps = "reconnect and perhaps repeat";
+    for (methods, came, expected) in [
+        (&["GET"][..], "", perhaps),
+        (&["GET", "HEAD"], "", perhaps),
+        (&["GET", "POST"], "", "reconnect"),
+        (&["DELETE"], "", "reconnect"),
+        (&["GET"], "H", "reconnect"),
+        (&["GET"], early, "reconnect"),
+    ] {
+        for in_order in [false, true] {
+            let mut driver = driver(to_target());
+            for method in methods {
+                sent(&mut driver, &request(method));
+            }
+            received(&mut driver, came);
+            let mut events = Vec::new();
+            driver.end(in_order, Timestamp(2), &mut events).unwrap();
+            assert_eq!(told(events), [expected], "{methods:?} {came}");
+        }
+    }
 }
 
 #[test]
