@@ -34,6 +34,8 @@ const ROLLED_BACK: &str = "transactions rolled back, for what had failed in them
 /// How long the target may take to ask for what is held back for it, say a body after `Expect:
 /// 100-continue`: a client need not wait for ever (RFC 9110, section 10.1.1).
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
+/// No target has a keep-alive time-out shorter than this.
+const LONG_IDLE: Duration = Duration::from_millis(500);
 /// A request may take this many times its recorded time, where that is longer than the time-out.
 const PATIENCE: u32 = 10;
 
@@ -204,6 +206,10 @@ impl<'a> Session<'a> {
             match fate {
                 Fate::End => return Some(End::Closed),
                 Fate::Send if !self.has_connection() => return Some(End::Parted),
+                Fate::Send if self.has_news() => {
+                    cx.waker().wake_by_ref();
+                    return None;
+                }
                 Fate::Send => self.send()?,
                 Fate::Cancel => {
                     let job = self.queue.take()?;
@@ -218,6 +224,15 @@ impl<'a> Session<'a> {
             }
         }
         None
+    }
+
+    /// Is there something to be read first? A target may have closed a connection that was idle for long.
+    fn has_news(&self) -> bool {
+        let due_at = self.queue.peek().map(|job| job.intended_at);
+        let idle = due_at.unwrap_or_default().since(self.answered_at);
+        self.queue.under_way() == 0
+            && idle > LONG_IDLE.as_nanos() as u64
+            && self.stream.as_ref().is_some_and(Stream::has_news)
     }
 
     fn may_take(&self) -> bool {

@@ -1,9 +1,11 @@
 //! A connection to the target, plain or under TLS.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -22,6 +24,16 @@ impl Stream {
         Pin::new(self)
             .poll_read(&mut cx, &mut ReadBuf::new(&mut byte))
             .is_pending()
+    }
+
+    /// Did something come, or its end, that is not read yet? The kernel knows before the runtime does.
+    pub(crate) fn has_news(&self) -> bool {
+        let tcp = match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        };
+        let mut asked = [PollFd::new(tcp.as_fd(), PollFlags::POLLIN)];
+        poll(&mut asked, PollTimeout::ZERO).is_ok_and(|found| found > 0)
     }
 }
 
@@ -70,6 +82,9 @@ impl AsyncWrite for Stream {
 mod tests {
     use std::io::Write as _;
     use std::net::TcpListener;
+    use std::thread;
+
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
 
@@ -90,5 +105,27 @@ mod tests {
             tcp.readable().await.unwrap();
             assert!(!stream.is_quiet());
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_is_news_until_it_is_read_and_an_end_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = Stream::Plain(TcpStream::connect(address).await.unwrap());
+        let (mut server, _) = listener.accept().unwrap();
+        assert!(!stream.has_news());
+        server.write_all(b"x").unwrap();
+        // The runtime has no turn in between.
+        while !stream.has_news() {
+            thread::yield_now();
+        }
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        assert!(!stream.has_news());
+        drop(server);
+        while !stream.has_news() {
+            thread::yield_now();
+        }
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        assert!(stream.has_news());
     }
 }
