@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use recording::{Exchange, Notes, Timestamp};
 
-use self::names::Names;
+use self::names::{Missing, Names};
 use self::outbox::Outbox;
 use self::sent::Sent;
 use self::startup::startup_packet;
@@ -29,6 +29,9 @@ pub(super) const PASSWORD_FILE: &str = ".pgpass";
 /// For the run's notes.
 const INFERRED: &str =
     "types of parameters left to the target, which has other OIDs for those of users";
+
+const MADE_UP: &str =
+    "requests before which statements were prepared whose preparation was not sent";
 
 /// A longer message is passed on in parts. Only rows may be that long.
 const MAX_MESSAGE: usize = 256 << 10;
@@ -71,6 +74,8 @@ struct Session {
     names: Names,
     /// Types of parameters that the target was left to infer.
     inferred: u64,
+    /// Requests before which what had been passed over was prepared.
+    made_up: u64,
     sent: Sent,
     /// Of the login.
     assembler: Assembler,
@@ -108,6 +113,7 @@ impl PostgresDriver {
                 outbox: Outbox::default(),
                 names: Names::default(),
                 inferred: 0,
+                made_up: 0,
                 sent: Sent::new(limits.body),
                 assembler: Assembler::new(limits.body),
                 shapes: Shapes::default(),
@@ -188,19 +194,26 @@ impl Driver for PostgresDriver {
         }
         let session = &mut self.session;
         let bytes = &request.request.bytes;
-        if session.names.miss(bytes) {
-            return Err(DriverError::Unsupported(
-                "statement whose preparation was not sent",
-            ));
-        }
+        let prepare = session.names.make_up(bytes).map_err(|Missing| {
+            DriverError::Unsupported("statement whose preparation was not sent")
+        })?;
         if request.notes.contains(Notes::UNKNOWN_STATEMENT) && session.names.lack(bytes) {
             return Err(DriverError::Unsupported(
                 "statement prepared before the capture",
             ));
         }
         let (sent, inferred) = types::inferred(bytes);
+        if !prepare.is_empty() {
+            Outbox::check(&sent)?;
+            let (said, inferred) = types::inferred(&prepare);
+            session.outbox.push(&said, out)?;
+            session.sent.push(&said, true);
+            session.names.making_up(&prepare);
+            session.inferred += inferred;
+            session.made_up += 1;
+        }
         session.outbox.push(&sent, out)?;
-        session.sent.push(&sent);
+        session.sent.push(&sent, false);
         session.inferred += inferred;
         session.names.follow(bytes);
         Ok(())
@@ -214,12 +227,13 @@ impl Driver for PostgresDriver {
         let mut query = Vec::new();
         query.message(b'Q', |body| body.string(b"ROLLBACK"));
         self.session.outbox.push(&query, out)?;
-        self.session.sent.push(&query);
+        self.session.sent.push(&query, false);
         Ok(())
     }
 
     fn pass_over(&mut self, request: &Exchange) {
-        self.session.names.pass_over(&request.request.bytes);
+        let blanked = request.notes.contains(Notes::SECRET_BLANKED);
+        (self.session.names).pass_over(&request.request.bytes, blanked);
     }
 
     fn receive(
@@ -279,7 +293,10 @@ impl Driver for PostgresDriver {
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        vec![(INFERRED, self.session.inferred)]
+        vec![
+            (INFERRED, self.session.inferred),
+            (MADE_UP, self.session.made_up),
+        ]
     }
 }
 
@@ -389,7 +406,11 @@ impl Session {
     }
 
     fn answered(&mut self, events: &mut Vec<DriverEvent>) {
-        events.extend(self.sent.answered().map(DriverEvent::Answered));
+        match self.sent.answered() {
+            Some((response, true)) => self.names.made_up(response.error_code.is_some()),
+            Some((response, false)) => events.push(DriverEvent::Answered(response)),
+            None => {}
+        }
     }
 
     fn logging_in(

@@ -1,8 +1,8 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::postgres::decoder::statements::deallocated;
-use crate::postgres::messages::Messages;
 use crate::postgres::messages::frontend::{self, Message, Target};
+use crate::postgres::messages::{Encode, Messages};
 use crate::sql::begins_statement;
 
 /// Of one session; beyond them nothing is certain.
@@ -10,15 +10,24 @@ const MAX_NAMES: usize = 10_000;
 const MAX_PASSED_OVER: usize = 1_000;
 /// Longer ones are not remembered: servers cut names at 63 bytes.
 const MAX_PASSED_OVER_LEN: usize = 256;
+/// Of all messages that are kept to prepare what was passed over.
+const MAX_PARSES: usize = 256 << 10;
+
+type Name = Box<[u8]>;
+/// A whole message.
+type Parse = Box<[u8]>;
 
 /// The names of statements that were prepared on the target, and of those that were to be and are not.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    prepared: HashSet<Box<[u8]>>,
+    prepared: HashSet<Name>,
     /// Others may be prepared too: by SQL, or beyond the cap.
     unsure: bool,
     /// Prepared by requests that were not sent: what they stand for is not there, or another statement is.
-    passed_over: HashSet<Box<[u8]>>,
+    /// With what prepares it, where that is known.
+    passed_over: HashMap<Name, Option<Parse>>,
+    /// What is being made up for, the oldest first.
+    underway: VecDeque<Vec<(Name, Parse)>>,
 }
 
 impl Names {
@@ -60,21 +69,25 @@ impl Names {
         }
     }
 
-    /// The request was not sent. It may end anywhere.
-    pub(super) fn pass_over(&mut self, request: &[u8]) {
+    /// The request was not sent. It may end anywhere. What of it is whole may be said later, unless it has lost
+    /// a secret.
+    pub(super) fn pass_over(&mut self, request: &[u8], blanked: bool) {
         let mut messages = Messages::new(request);
         for (_, message) in messages.by_ref() {
-            self.pass_over_parse(message);
+            self.pass_over_parse(message, !blanked);
         }
-        self.pass_over_parse(messages.rest());
+        self.pass_over_parse(messages.rest(), false);
     }
 
-    fn pass_over_parse(&mut self, message: &[u8]) {
-        if let Some(name) = frontend::parse_name(message)
-            && self.passed_over.len() < MAX_PASSED_OVER
-            && name.len() <= MAX_PASSED_OVER_LEN
-        {
-            self.passed_over.insert(name.into());
+    fn pass_over_parse(&mut self, message: &[u8], whole: bool) {
+        let Some(name) = frontend::parse_name(message) else {
+            return;
+        };
+        self.passed_over.remove(name);
+        if self.passed_over.len() < MAX_PASSED_OVER && name.len() <= MAX_PASSED_OVER_LEN {
+            let kept: usize = self.passed_over.values().flatten().map(|it| it.len()).sum();
+            let parse = (whole && kept + message.len() <= MAX_PARSES).then(|| message.into());
+            self.passed_over.insert(name.into(), parse);
         }
     }
 
@@ -83,23 +96,78 @@ impl Names {
         self.passed_over.clear();
     }
 
-    /// Does the request name a statement whose preparation was not sent?
-    pub(super) fn miss(&self, request: &[u8]) -> bool {
-        !self.passed_over.is_empty()
-            && (names(request, |name| self.passed_over.contains(name))
-                || Messages::new(request).any(|(_, message)| match Message::parse(message) {
-                    Ok(Message::Query { text }) => {
-                        let name = str::from_utf8(text).ok().and_then(deallocated);
-                        name.is_some_and(|name| self.passed_over.contains(name.as_bytes()))
-                    }
-                    _ => false,
-                }))
+    /// What has to be said before the request, for it names statements whose preparation was not sent. `Err`
+    /// where that is not known.
+    pub(super) fn make_up(&self, request: &[u8]) -> Result<Vec<u8>, Missing> {
+        let mut said = Vec::new();
+        if self.passed_over.is_empty() {
+            return Ok(said);
+        }
+        for (name, parse) in &self.passed_over {
+            if !names(request, |named| *named == **name) && !deallocates(request, name) {
+                continue;
+            }
+            // It may stand for another one there.
+            said.message(b'C', |body| {
+                body.push(b'S');
+                body.string(name);
+            });
+            said.extend_from_slice(parse.as_ref().ok_or(Missing)?);
+            // Clients ask for the columns where they prepare.
+            said.message(b'D', |body| {
+                body.push(b'S');
+                body.string(name);
+            });
+        }
+        if !said.is_empty() {
+            said.message(b'S', |_| {});
+        }
+        Ok(said)
+    }
+
+    /// What [`Names::make_up`] gave was sent.
+    pub(super) fn making_up(&mut self, said: &[u8]) {
+        let parses = Messages::new(said).filter_map(|(_, message)| {
+            let (name, parse) = self
+                .passed_over
+                .remove_entry(frontend::parse_name(message)?)?;
+            Some((name, parse?))
+        });
+        let parses = parses.collect();
+        self.underway.push_back(parses);
+    }
+
+    /// The oldest of what was made up for is answered.
+    pub(super) fn made_up(&mut self, failed: bool) {
+        for (name, parse) in self.underway.pop_front().into_iter().flatten() {
+            if failed {
+                self.passed_over.entry(name).or_insert(Some(parse));
+            } else if self.prepared.len() < MAX_NAMES {
+                self.prepared.insert(name);
+            }
+        }
     }
 
     /// Does the request name a statement that can't be there?
     pub(super) fn lack(&self, request: &[u8]) -> bool {
-        !self.unsure && names(request, |name| !self.prepared.contains(name))
+        let known =
+            |name: &[u8]| self.prepared.contains(name) || self.passed_over.contains_key(name);
+        !self.unsure && names(request, |name| !known(name))
     }
+}
+
+/// Nothing prepares what the request names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Missing;
+
+fn deallocates(request: &[u8], name: &[u8]) -> bool {
+    Messages::new(request).any(|(_, message)| match Message::parse(message) {
+        Ok(Message::Query { text }) => {
+            let said = str::from_utf8(text).ok().and_then(deallocated);
+            said.is_some_and(|said| said.as_bytes() == name)
+        }
+        _ => false,
+    })
 }
 
 /// Does the request name such a statement, which it has not prepared itself?
@@ -148,28 +216,35 @@ mod tests {
     }
 
     #[test]
-    fn what_was_passed_over_is_missed_until_it_is_prepared_or_gone() {
+    fn what_was_passed_over_is_made_up_for_until_it_is_prepared_or_gone() {
         let sync = client::sync();
         let parse = |name| client::parse(name, "select 1", &[]);
         let bind = |name| [client::bind("", name, &[], &[], &[]), sync.clone()].concat();
+        let said = |name| {
+            let describe = client::describe(b'S', name);
+            [
+                client::close(b'S', name),
+                parse(name),
+                describe,
+                sync.clone(),
+            ]
+            .concat()
+        };
         let passed_over = || {
             let mut names = Names::default();
-            names.pass_over(&[parse("a"), bind("a"), parse("b")].concat());
+            names.pass_over(&[parse("a"), bind("a"), parse("b")].concat(), false);
             names
         };
         let names = passed_over();
-        let describe = client::describe(b'S', "b");
-        for request in [
-            bind("a"),
-            bind("b"),
-            describe,
-            client::query("deallocate a"),
+        for (request, made_up) in [
+            (bind("a"), said("a")),
+            (client::describe(b'S', "b"), said("b")),
+            (client::query("deallocate a"), said("a")),
+            (bind("c"), Vec::new()),
+            ([parse("a"), bind("a")].concat(), Vec::new()),
+            (client::query("deallocate all"), Vec::new()),
         ] {
-            assert!(names.miss(&request));
-        }
-        let own = [parse("a"), bind("a")].concat();
-        for request in [bind("c"), own, client::query("deallocate all")] {
-            assert!(!names.miss(&request));
+            assert_eq!(names.make_up(&request), Ok(made_up));
         }
         for (request, left) in [
             (parse("a"), true),
@@ -179,29 +254,56 @@ mod tests {
         ] {
             let mut names = passed_over();
             names.follow(&request);
-            assert_eq!(names.miss(&bind("a")), request.is_empty());
-            assert_eq!(names.miss(&bind("b")), left);
+            let is_there = |name| !names.make_up(&bind(name)).unwrap().is_empty();
+            assert_eq!((is_there("a"), is_there("b")), (request.is_empty(), left));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_made_up_for_is_tried_again() {
+        let bind = client::bind("", "a", &[], &[], &[]);
+        let mut names = Names::default();
+        names.pass_over(&client::parse("a", "select 1", &[]), false);
+        for failed in [true, true, false] {
+            let said = names.make_up(&bind).unwrap();
+            assert!(!said.is_empty());
+            names.making_up(&said);
+            assert_eq!(names.make_up(&bind), Ok(Vec::new()));
+            names.made_up(failed);
+        }
+        assert_eq!(names.make_up(&bind), Ok(Vec::new()));
+        assert!(!names.lack(&bind));
+    }
+
+    #[test]
+    fn what_is_blanked_or_too_long_is_missing() {
+        let bind = client::bind("", "a", &[], &[], &[]);
+        let long = "x".repeat(MAX_PARSES);
+        for (text, blanked) in [("select 1", true), (&long, false)] {
+            let mut names = Names::default();
+            names.pass_over(&client::parse("a", text, &[]), blanked);
+            assert_eq!(names.make_up(&bind), Err(Missing));
         }
     }
 
     #[test]
     fn the_unnamed_statement_goes_with_the_next_query() {
         let mut names = Names::default();
-        names.pass_over(&client::parse("", "select 1", &[]));
+        names.pass_over(&client::parse("", "select 1", &[]), true);
         let bind = client::bind("", "", &[], &[], &[]);
-        assert!(names.miss(&bind));
+        assert_eq!(names.make_up(&bind), Err(Missing));
         names.follow(&client::query("select 2"));
-        assert!(!names.miss(&bind));
+        assert_eq!(names.make_up(&bind), Ok(Vec::new()));
     }
 
     #[test]
     fn a_name_is_read_from_what_was_cut() {
         let bind = client::bind("", "name", &[], &[], &[]);
         let parse = client::parse("name", "select 1", &[]);
-        for cut in 0..=parse.len() {
+        for cut in 0..parse.len() {
             let mut names = Names::default();
-            names.pass_over(&[client::sync(), parse[..cut].to_vec()].concat());
-            assert_eq!(names.miss(&bind), cut > 9, "cut at {cut}");
+            names.pass_over(&[client::sync(), parse[..cut].to_vec()].concat(), false);
+            assert_eq!(names.make_up(&bind).is_err(), cut > 9, "cut at {cut}");
         }
     }
 
@@ -209,7 +311,7 @@ mod tests {
     fn what_is_passed_over_without_end_is_not_remembered() {
         let mut names = Names::default();
         for number in 0..2 * MAX_PASSED_OVER {
-            names.pass_over(&client::parse(&number.to_string(), "", &[]));
+            names.pass_over(&client::parse(&number.to_string(), "", &[]), false);
         }
         assert_eq!(names.passed_over.len(), MAX_PASSED_OVER);
     }

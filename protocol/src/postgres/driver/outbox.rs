@@ -33,6 +33,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Could the request be pushed?
+    pub(super) fn check(request: &[u8]) -> Result<(), DriverError> {
+        Outgoing::new(request).map(drop)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

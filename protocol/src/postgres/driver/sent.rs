@@ -16,6 +16,8 @@ use crate::reader::ReadError;
 #[derive(Debug)]
 pub(super) struct Sent {
     waiting: VecDeque<Course>,
+    /// Whether these are the driver's own requests, of which nobody else knows.
+    own: VecDeque<bool>,
     statements: Statements,
     /// A finished one, to be used again.
     spare: Option<Course>,
@@ -26,13 +28,14 @@ impl Sent {
     pub(super) fn new(body_cap: usize) -> Sent {
         Sent {
             waiting: VecDeque::new(),
+            own: VecDeque::new(),
             statements: Statements::default(),
             spare: None,
             body_cap,
         }
     }
 
-    pub(super) fn push(&mut self, request: &[u8]) {
+    pub(super) fn push(&mut self, request: &[u8], own: bool) {
         let mut course = match self.spare.take() {
             Some(mut course) => {
                 course.renew(self.body_cap);
@@ -46,6 +49,7 @@ impl Sent {
             }
         }
         self.waiting.push_back(course);
+        self.own.push_back(own);
     }
 
     /// Takes the next message of the answer to the oldest request.
@@ -80,16 +84,17 @@ impl Sent {
         })
     }
 
-    /// The oldest request is answered.
-    pub(super) fn answered(&mut self) -> Option<Response> {
+    /// The oldest request is answered. Was it the driver's own?
+    pub(super) fn answered(&mut self) -> Option<(Response, bool)> {
         let mut course = self.waiting.pop_front()?;
+        let own = self.own.pop_front()?;
         course.take_back(self.waiting.iter_mut(), &mut self.statements);
         let response = course.assembler.finish();
         if response.transaction == Transaction::Idle && self.waiting.is_empty() {
             self.statements.end_transaction();
         }
         self.spare = Some(course);
-        Some(response)
+        Some((response, own))
     }
 }
 

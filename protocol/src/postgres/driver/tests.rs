@@ -408,10 +408,59 @@ fn a_statement_whose_preparation_was_not_sent_is_not_asked_for() {
         .unwrap();
         assert_eq!(driver.send(&run, &mut out).is_ok(), known);
     }
+}
 
+/// As of a transaction that failed on the target alone. The recorded client has its answers alone.
+#[test]
+fn a_statement_whose_preparation_was_passed_over_is_prepared_when_it_is_run() {
+    let prepare = [client::parse("a", "select $1", &[16_385]), client::sync()].concat();
+    let run = [client::bind("", "a", &[], &[], &[]), client::execute("", 0)];
+    let run = [run.concat(), client::sync()].concat();
     let mut driver = ready();
-    driver.roll_back(&prepare, &mut out).unwrap();
-    assert_eq!(driver.send(&run, &mut out), missing);
+    let mut out = Vec::new();
+    let rolled_back = exchange(Kind::Request, &prepare);
+    driver.roll_back(&rolled_back, &mut out).unwrap();
+    driver
+        .send(&exchange(Kind::Request, &run), &mut out)
+        .unwrap();
+    driver
+        .send(&exchange(Kind::Request, &run), &mut out)
+        .unwrap();
+    let made_up = [
+        client::close(b'S', "a"),
+        client::parse("a", "select $1", &[0]),
+        client::describe(b'S', "a"),
+        client::sync(),
+    ];
+    let said = [query("ROLLBACK"), made_up.concat(), run.clone(), run].concat();
+    assert_eq!(out, said);
+
+    let idle = server::ready(b'I');
+    let answers = [
+        [server::complete("ROLLBACK"), idle.clone()].concat(),
+        [
+            server::plain(b'3'),
+            server::plain(b'1'),
+            server::types(&[16_385]),
+            server::columns(&[("n", 23, 0)]),
+            idle.clone(),
+        ]
+        .concat(),
+        [
+            server::plain(b'2'),
+            server::row(&[Some(b"1")]),
+            server::complete("SELECT 1"),
+            idle,
+        ]
+        .concat(),
+    ];
+    let (_, events) = receive(&mut driver, &answers.concat()).unwrap();
+    let [DriverEvent::Answered(first), DriverEvent::Answered(second)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!((first.rows, second.rows), (0, 1));
+    assert_eq!(second.columns.as_deref(), Some("n:23:0"));
+    assert_eq!(driver.counts(), [(INFERRED, 1), (MADE_UP, 1)]);
 }
 
 #[test]
@@ -422,7 +471,7 @@ fn types_of_users_are_left_to_the_target() {
     let request = exchange(Kind::Request, &parse(&[23, 16_385]));
     driver.send(&request, &mut out).unwrap();
     assert_eq!(out, parse(&[23, 0]));
-    assert_eq!(driver.counts(), [(INFERRED, 1)]);
+    assert_eq!(driver.counts(), [(INFERRED, 1), (MADE_UP, 0)]);
 }
 
 #[test]
