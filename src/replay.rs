@@ -106,7 +106,9 @@ pub fn nothing_replayed(manifest: &Manifest) -> Option<String> {
         return None;
     }
     let lost = requests.and_then(|it| it.lost.iter().max_by_key(|(_, count)| **count));
-    let reason = lost.map_or("the recording has no requests", |(reason, _)| reason);
+    let reason = lost.map_or("no request was found in the recording", |(reason, _)| {
+        reason
+    });
     let target = &manifest.run.as_ref()?.target;
     Some(format!("nothing was replayed against {target}: {reason}"))
 }
@@ -389,7 +391,7 @@ mod tests {
             notes: Vec::new(),
             captured: None,
         });
-        let told = "nothing was replayed against here: the recording has no requests";
+        let told = "nothing was replayed against here: no request was found in the recording";
         assert_eq!(nothing_replayed(&manifest).as_deref(), Some(told));
         manifest.ledger.account_mut("requests").seen = 1;
         manifest.ledger.account_mut("requests").kept = 1;

@@ -16,7 +16,7 @@ use analyze::{Comparison, Gate, report};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use recording::Recording;
+use recording::{Manifest, Recording};
 
 use crate::plan::{Plan, Side};
 use crate::{Exit, Usage, compare, interrupt, print, replay, stderr};
@@ -151,12 +151,13 @@ impl Rehearsal {
         let manifest = replay::replay(&self.recording, options, output, self.quiet, &self.stop)?;
         if self.stop.load(Ordering::Relaxed) || !manifest.complete {
             bail!(
-                "the replay was cut short: {} has what was done until then",
-                output.display()
+                "the replay was cut short: {} has what was done until then{}",
+                output.display(),
+                notes(&manifest)
             );
         }
         if let Some(why) = replay::nothing_replayed(&manifest) {
-            bail!(why);
+            bail!("{why}{}", notes(&manifest));
         }
         Ok(())
     }
@@ -200,6 +201,12 @@ impl Rehearsal {
             stderr::tell(&format!("==> {what}\n"));
         }
     }
+}
+
+/// What a run tells of itself, such as the words of a target that refused a login.
+fn notes(manifest: &Manifest) -> String {
+    let notes = manifest.run.iter().flat_map(|run| &run.notes);
+    notes.map(|note| format!("\n  ! {note}")).collect()
 }
 
 /// The end of what a restore command said.

@@ -314,7 +314,10 @@ fn summarize(
     notes.extend(
         complaints
             .into_iter()
-            .map(|(complaint, count)| format!("{complaint} ({count} times)")),
+            .map(|(complaint, count)| match count {
+                1 => complaint.clone(),
+                count => format!("{complaint} ({count} times)"),
+            }),
     );
     Report {
         started_at: paced.started_at,

@@ -1,7 +1,8 @@
 //! What is refused before anything is sent or restored, and what comes to nothing.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -146,4 +147,67 @@ fn a_replay_of_which_nothing_was_answered_has_failed() {
     let output = run(again.arg(dir.path().join("again")), 1);
     let said = told(&output);
     assert!(said.contains("is a run, not a recording"), "{said}");
+}
+
+/// As a server does that knows the user, and not the password.
+fn refuse(mut client: TcpStream) -> io::Result<()> {
+    let mut len = [0; 4];
+    client.read_exact(&mut len)?;
+    let mut start = vec![0; u32::from_be_bytes(len) as usize - 4];
+    client.read_exact(&mut start)?;
+    let told = b"SFATAL\0C28P01\0Mnot you, ann\0\0";
+    let mut error = vec![b'E'];
+    error.extend((told.len() as u32 + 4).to_be_bytes());
+    error.extend(told);
+    client.write_all(&error)
+}
+
+#[test]
+fn a_plan_of_which_nothing_was_answered_tells_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recording(dir.path());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("postgresql://{}", server.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in server.incoming() {
+            // The first only looks whether it is there.
+            let _ = client.and_then(refuse);
+        }
+    });
+    let plan = dir.path().join("plan.toml");
+    let target = format!("target = \"{target}?sslmode=disable\"\n");
+    let text =
+        format!("recording = \"monday.rec\"\noutput = \"runs\"\n[old]\n{target}[new]\n{target}");
+    fs::write(&plan, text).unwrap();
+    let why = "not you, ann (28P01)";
+    let said = told(&run(rehearsal().args(["run", "-q"]).arg(&plan), 1));
+    assert!(said.contains(why), "{said}");
+    let mut replay = rehearsal();
+    replay.args(["replay", "-q"]).arg(&recording);
+    replay.args(["--target", target.split('"').nth(1).unwrap(), "-o"]);
+    let output = run(replay.arg(dir.path().join("run")), 1);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn damage_is_no_lack_of_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recording(dir.path());
+    fs::remove_file(recording.join("requests-00000.parquet")).unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!(
+        "target = \"postgresql://{}\"\n",
+        server.local_addr().unwrap()
+    );
+    let plan = dir.path().join("plan.toml");
+    let text =
+        format!("recording = \"monday.rec\"\noutput = \"runs\"\n[old]\n{target}[new]\n{target}");
+    fs::write(&plan, text).unwrap();
+    let said = told(&run(rehearsal().args(["run", "-q"]).arg(&plan), 1));
+    assert!(said.contains("no request was found"), "{said}");
+    assert!(
+        said.contains("requests-00000.parquet: it is missing"),
+        "{said}"
+    );
 }

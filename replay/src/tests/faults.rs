@@ -43,10 +43,7 @@ fn a_refused_login_keeps_the_servers_words() {
         "skipped: session lost: login refused",
     ];
     assert_eq!(played.story(), expected);
-    assert_eq!(
-        played.report.notes,
-        ["login refused: go away (refused) (1 times)"]
-    );
+    assert_eq!(played.report.notes, ["login refused: go away (refused)"]);
     assert_eq!(
         played.rows[0].response.as_ref().unwrap().body,
         b"refused x\n"
