@@ -151,3 +151,8 @@ fn print(text: &str) -> Result<()> {
         _ => Ok(()),
     }
 }
+/// Prints for people. What it quotes is not the program's own.
+fn say(text: &str) -> Result<()> {
+    print(&stderr::harmless(text))
+}
+

@@ -16,7 +16,7 @@ use recording::{Exchange, Kind, Ledger, Manifest, Notes, Recording, SessionInfo}
 use serde::Serialize;
 
 use crate::manner::Manner;
-use crate::{Exit, Usage, interrupt, print, stderr};
+use crate::{Exit, Usage, interrupt, print, say, stderr};
 
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -86,7 +86,7 @@ pub fn run(args: Args) -> Result<Exit> {
     if args.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
     } else {
-        print(&summary.text(&output))?;
+        say(&summary.text(&output))?;
     }
     if let Some(why) = nothing_replayed(&manifest) {
         stderr::tell(&format!("rehearsal: {why}\n"));

@@ -18,6 +18,15 @@ impl Write for Stderr {
     }
 }
 
+/// What is told may quote others: servers, files, restore commands.
 pub fn tell(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(harmless(text).as_bytes());
+}
+
+/// A text without what a terminal might obey, but for tabs and ends of lines.
+pub fn harmless(text: &str) -> String {
+    text.replace(
+        |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'),
+        "\u{fffd}",
+    )
 }

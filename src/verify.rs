@@ -6,7 +6,7 @@ use anyhow::Result;
 use recording::{Recording, Verification};
 use serde::Serialize;
 
-use crate::{Exit, print};
+use crate::{Exit, print, say};
 
 /// Check a recording or a run: checksums, order, counts, the ledger, permissions.
 ///
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> Result<Exit> {
         };
         print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
-        print(&text(&args.directory, &verification, &repaired))?;
+        say(&text(&args.directory, &verification, &repaired))?;
     }
     Ok(if verification.is_sound() {
         Exit::Done

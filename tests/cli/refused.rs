@@ -149,13 +149,13 @@ fn a_replay_of_which_nothing_was_answered_has_failed() {
     assert!(said.contains("is a run, not a recording"), "{said}");
 }
 
-/// As a server does that knows the user, and not the password.
+/// In words that a terminal would obey.
 fn refuse(mut client: TcpStream) -> io::Result<()> {
     let mut len = [0; 4];
     client.read_exact(&mut len)?;
     let mut start = vec![0; u32::from_be_bytes(len) as usize - 4];
     client.read_exact(&mut start)?;
-    let told = b"SFATAL\0C28P01\0Mnot you, ann\0\0";
+    let told = b"SFATAL\0C28P01\0Mnot you, \x1b[2Jann\0\0";
     let mut error = vec![b'E'];
     error.extend((told.len() as u32 + 4).to_be_bytes());
     error.extend(told);
@@ -179,7 +179,7 @@ fn a_plan_of_which_nothing_was_answered_tells_why() {
     let text =
         format!("recording = \"monday.rec\"\noutput = \"runs\"\n[old]\n{target}[new]\n{target}");
     fs::write(&plan, text).unwrap();
-    let why = "not you, ann (28P01)";
+    let why = "not you, \u{fffd}[2Jann (28P01)";
     let said = told(&run(rehearsal().args(["run", "-q"]).arg(&plan), 1));
     assert!(said.contains(why), "{said}");
     let mut replay = rehearsal();
