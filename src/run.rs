@@ -215,7 +215,17 @@ fn tail(file: &mut File) -> Result<String> {
     file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // Bars of progress write over their line.
+    let text = String::from_utf8_lossy(&bytes)
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
+    let text = text.trim_end();
+    if len <= TAIL {
+        return Ok(text.to_owned());
+    }
+    // From a whole line on, where there is one.
+    let whole = text.split_once('\n').map_or(text, |(_, rest)| rest);
+    Ok(format!("[...]\n{whole}"))
 }
 
 #[cfg(test)]
@@ -257,7 +267,14 @@ mod tests {
         fs::write(dir.path().join("held"), "").unwrap();
         let failing = "echo begun; echo broken >&2; exit 3";
         let error = rehearsal.restore(failing).unwrap_err().to_string();
-        assert!(error.contains("begun\nbroken\n"), "{error}");
+        assert!(error.ends_with("begun\nbroken"), "{error}");
+        let long = "seq 1 10000; printf 'a\\rb\\n'; false";
+        let error = rehearsal.restore(long).unwrap_err().to_string();
+        let (_, said) = error.split_once(":\n").unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "[...]");
+        assert_eq!(lines[1].len(), 4, "a whole line");
+        assert_eq!(lines[lines.len() - 3..], ["10000", "a", "b"]);
     }
 
     #[test]
