@@ -47,6 +47,15 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
+fn a_full_standard_output_is_named() {
+    let mut inspect = rehearsal();
+    inspect.args(["inspect", "tests/cases/format-v1/monday.rec"]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = run(inspect.stdout(full), 1);
+    assert!(stderr(&output).contains("standard output"), "{output:?}");
+}
+
+#[test]
 fn a_recording_does_not_pass_max_disk() {
     let parent = tempfile::tempdir().unwrap();
     let pcap = packets(parent.path());
