@@ -13,7 +13,9 @@ mod stderr;
 mod units;
 mod verify;
 
+use std::env;
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
             EnvFilter::try_from_env("REHEARSAL_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
         )
         .with_writer(|| stderr::Stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && !plain(env::var_os("NO_COLOR")))
         .without_time()
         .with_target(false)
         .init();
@@ -102,6 +104,11 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is::<Usage>() { WRONG_USAGE } else { 1 })
         }
     }
+}
+
+/// NO_COLOR asks for no colours where it is not empty.
+fn plain(no_color: Option<OsString>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty())
 }
 
 /// What clap exits with too.
@@ -144,6 +151,11 @@ fn told(error: &anyhow::Error) -> String {
     text
 }
 
+/// Prints for people. What it quotes is not the program's own.
+fn say(text: &str) -> Result<()> {
+    print(&stderr::harmless(text))
+}
+
 /// Prints a result; a reader that went away (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
@@ -153,8 +165,15 @@ fn print(text: &str) -> Result<()> {
         _ => Ok(()),
     }
 }
-/// Prints for people. What it quotes is not the program's own.
-fn say(text: &str) -> Result<()> {
-    print(&stderr::harmless(text))
-}
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_can_be_refused() {
+        assert!(plain(Some("1".into())));
+        assert!(!plain(Some("".into())));
+        assert!(!plain(None));
+    }
+}
