@@ -581,5 +581,15 @@ mod tests {
     fn nothing_is_no_trouble() {
         let none = inspect(Vec::new());
         assert_eq!((none.sessions, none.span.seconds), (0, 0.0));
+        let told = crate::report::inspection(&none);
+        assert!(
+            told.starts_with(", its manifest missing or damaged\n"),
+            "{told}"
+        );
+        assert!(!told.contains("p50"), "{told}");
+        let lost = testing::request(1, 1, "select 1").lost(Status::Unanswered, "gap");
+        let told = crate::report::inspection(&inspect(vec![testing::open(1), lost]));
+        assert!(told.contains("–"), "{told}");
+        assert!(!told.contains(" 0 ns"), "{told}");
     }
 }

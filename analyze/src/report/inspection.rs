@@ -17,8 +17,12 @@ pub fn inspection(inspection: &Inspection) -> String {
 }
 
 fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
-    writeln!(out, "{} {} by {}, {}", i.kind, i.id, i.tool, i.created_at)?;
-    writeln!(out, "  {}", line(&i.source, 96))?;
+    if i.tool.is_empty() {
+        writeln!(out, "{}, its manifest missing or damaged", i.kind)?;
+    } else {
+        writeln!(out, "{} {} by {}, {}", i.kind, i.id, i.tool, i.created_at)?;
+        writeln!(out, "  {}", line(&i.source, 96))?;
+    }
     if i.being_written {
         writeln!(out, "  still being written: what follows is so far")?;
     } else if !i.complete {
@@ -52,6 +56,9 @@ fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
         fact("rate", rate);
     }
     for (name, times) in [("first byte", &i.first_byte), ("last byte", &i.latency)] {
+        if times.count == 0 {
+            continue;
+        }
         fact(
             name,
             format!(
@@ -183,12 +190,16 @@ fn fingerprints(
         &["calls", "total", "p50", "p99", "max", "errors"],
     );
     for one in top.iter().take(SHOWN) {
+        let time = |ns| match one.time.count {
+            0 => "–".to_owned(),
+            _ => duration(ns),
+        };
         table.row([
             thousands(one.calls),
-            duration(one.time.total_ns),
-            duration(one.time.p50_ns),
-            duration(one.time.p99_ns),
-            duration(one.time.max_ns),
+            time(one.time.total_ns),
+            time(one.time.p50_ns),
+            time(one.time.p99_ns),
+            time(one.time.max_ns),
             thousands(one.errors),
             line(&one.named.statement, 40),
         ]);
