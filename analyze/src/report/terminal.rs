@@ -297,7 +297,7 @@ fn trust(out: &mut String, c: &Comparison) -> Result {
 fn next(out: &mut String, c: &Comparison) -> Result {
     let mut steps = Vec::new();
     if c.differences() > 0 {
-        steps.push("look at the HTML report: it has both answers of each difference, side by side");
+        steps.push("look at the HTML report (--html): it has both answers of each difference, side by side");
     }
     if c.latency
         .fingerprints
