@@ -269,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_second_is_marked_once_and_alone_is_no_line() {
+        let mut comparison = sample::fail();
+        let buckets = &mut comparison.latency.over_time.buckets;
+        buckets.truncate(2);
+        buckets[1].second = buckets[0].second + 1;
+        assert_eq!(html(&comparison).matches(">start</text>").count(), 1);
+        comparison.latency.over_time.buckets.truncate(1);
+        assert!(!html(&comparison).contains("Service time over the recording"));
+    }
+
+    #[test]
     fn nothing_at_all_still_makes_a_page() {
         assert!(html(&sample::empty()).contains("inconclusive"));
     }

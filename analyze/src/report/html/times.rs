@@ -25,12 +25,15 @@ pub(super) fn times(out: &mut String, c: &Comparison) -> Result {
         plural(l.service.old.count, "request")
     )?;
     curve(out, c);
-    writeln!(
-        out,
-        "<h3>Service time over the recording, {} a point</h3>",
-        brief(l.over_time.bucket_seconds * 1_000_000_000)
-    )?;
-    over_time(out, c);
+    // One point is no line.
+    if l.over_time.buckets.len() > 1 {
+        writeln!(
+            out,
+            "<h3>Service time over the recording, {} a point</h3>",
+            brief(l.over_time.bucket_seconds * 1_000_000_000)
+        )?;
+        over_time(out, c);
+    }
     out.push_str(
         "<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th><th><th>mean<th>p50<th>p90\
          <th>p99<th>p99.9<th>max</tr></thead><tbody>",
@@ -113,18 +116,17 @@ fn over_time(out: &mut String, c: &Comparison) {
         series("old", "OLD p99", |bucket| bucket.old_p99_ns),
         series("new", "NEW p99", |bucket| bucket.new_p99_ns),
     ];
-    let ticks: Vec<(f64, String)> = (0..=4)
-        .map(|quarter| f64::from(quarter) / 4.0)
-        .map(|at| {
-            let from_start = (at * end) as u64 * 1_000_000_000;
-            (
-                at,
-                if from_start == 0 {
-                    "start".to_owned()
-                } else {
-                    format!("+{}", brief(from_start))
-                },
-            )
+    // Whole seconds, each once.
+    let mut seconds: Vec<u64> = (0..=4).map(|quarter| quarter * last.max(1) / 4).collect();
+    seconds.dedup();
+    let ticks: Vec<(f64, String)> = seconds
+        .into_iter()
+        .map(|second| {
+            let label = match second {
+                0 => "start".to_owned(),
+                _ => format!("+{}", brief(second * 1_000_000_000)),
+            };
+            (second as f64 / end, label)
         })
         .collect();
     out.push_str(&chart("Service time over the recording", &all, &ticks));
