@@ -157,7 +157,9 @@ fn port(text: &str) -> Result<(u16, Option<&'static dyn Protocol>), String> {
         .parse()
         .ok()
         .filter(|port| *port > 0)
-        .ok_or_else(|| format!("{number:?} is not a port"))?;
+        .ok_or_else(|| {
+            format!("{number:?} is not a port, 1 to 65535: write it as 5432 or http:8080")
+        })?;
     let mut known = protocol::registry().iter().copied();
     let Some(name) = name else {
         let own = known.find(|protocol| protocol.default_port() == port);
@@ -461,6 +463,9 @@ mod tests {
             assert_eq!((number, told.unwrap().name()), (6432, name), "{text}");
         }
         assert!(port("gopher:70").is_err());
+        for wrong in ["http", "5432,5433", "0", "65536", "http:"] {
+            assert!(port(wrong).unwrap_err().contains("http:8080"), "{wrong}");
+        }
     }
 
     #[test]

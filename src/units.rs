@@ -4,14 +4,17 @@ use std::time::Duration;
 
 /// `90s`, `5m`, `24h`, `1h 30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}: write it as 90s, 5m or 24h"))
+    let parsed = humantime::parse_duration(text).ok();
+    parsed
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("{text:?} is no time: write it as 90s, 5m or 24h"))
 }
 
 /// `4096`, `64KiB`, `1GB`: in bytes.
 pub fn size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
-        .map_err(|error| format!("{error}: write it as 4096, 64KiB or 1GB"))
+        .map_err(|_| format!("{text:?} is no size: write it as 4096, 64KiB or 1GB"))
 }
 
 #[cfg(test)]
@@ -30,6 +33,8 @@ mod tests {
     fn durations_know_their_units() {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
-        assert!(duration("5").is_err());
+        for wrong in ["5", "0s", "soon", ""] {
+            assert!(duration(wrong).unwrap_err().contains("90s"), "{wrong}");
+        }
     }
 }
