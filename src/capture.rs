@@ -296,6 +296,12 @@ pub fn run(args: Args) -> Result<Exit> {
             progress.over_limit
         );
     }
+    if summary.interrupted.is_none() && saw_nobody(progress) {
+        tracing::warn!(
+            "nothing was recorded: no connection was seen in {}; look which port the server has, and where its traffic passes",
+            options.source()
+        );
+    }
     match summary.interrupted {
         Some(error) => Err(error).context(format!(
             "the capture is not complete; {} has all that could be read",
@@ -419,6 +425,12 @@ impl Display {
     }
 }
 
+/// Not even a connection that was left out for a reason.
+fn saw_nobody(progress: &Progress) -> bool {
+    let sessions = progress.ledger.account("sessions");
+    progress.rows == 0 && sessions.is_none_or(|sessions| sessions.seen == 0)
+}
+
 /// Packets that never arrived here.
 fn dropped(ledger: &Ledger) -> u64 {
     let lost = ledger.account("packets").map(|packets| &packets.lost);
@@ -466,6 +478,16 @@ mod tests {
         for wrong in ["http", "5432,5433", "0", "65536", "http:"] {
             assert!(port(wrong).unwrap_err().contains("http:8080"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn nobody_is_not_who_was_left_out() {
+        let mut progress = Progress::default();
+        assert!(saw_nobody(&progress));
+        let sessions = progress.ledger.account_mut("sessions");
+        sessions.seen = 1;
+        sessions.lose("sampled out", 1);
+        assert!(!saw_nobody(&progress));
     }
 
     #[test]
