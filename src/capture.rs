@@ -31,7 +31,11 @@ const CUT: &str = "request over the cap";
 /// written before it ends. The recording is readable while it grows, and up to the last second after
 /// a crash.
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("source").required(true))]
+#[command(
+    group = ArgGroup::new("source").required(true),
+    after_help = "A SIZE is a number of bytes, or has a unit: 4096, 64KiB, 1GB. A TIME has a unit: 90s, \
+                  5m, 24h, 1h 30m."
+)]
 pub struct Args {
     /// Network interface to listen on; any for all. May be given several times.
     #[arg(short, long = "interface", group = "source", value_name = "NAME")]
@@ -42,18 +46,18 @@ pub struct Args {
     #[arg(long = "read", group = "source", value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Port of the server: 5432, 8080, or with the protocol's name http:8080. Without it, a port that
-    /// is not a protocol's own is told by the first bytes of each connection, or its first whole
-    /// request where it was open. May be given several times.
+    /// Port of the server: 5432, 8080, or with the protocol's name http:8080. Without the name, what is
+    /// spoken at a port that is not a protocol's own is told by the first bytes of each connection, or its
+    /// first whole request where it was open. May be given several times.
     #[arg(short, long = "port", required = true, value_name = "[PROTOCOL:]PORT", value_parser = port)]
     ports: Vec<(u16, Option<&'static dyn Protocol>)>,
 
-    /// Where the recording goes: a folder that does not exist yet.
+    /// Where the recording goes: a folder that does not exist yet, or is empty.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
 
-    /// Record only this share of the sessions, such as 10%: each whole or not at all, and the same
-    /// ones in every capture. The others are counted as sampled out.
+    /// Record only this share of the sessions, such as 10% or 0.5%: each whole or not at all, and
+    /// the same ones in every capture. The others are counted as sampled out.
     #[arg(long, value_name = "PERCENT")]
     sample: Option<Sample>,
 
@@ -91,14 +95,14 @@ pub struct Args {
     #[arg(long, default_value = "64KiB", value_parser = crate::units::size, value_name = "SIZE")]
     body_limit: u64,
 
-    /// What the capture may hold in memory, beside --buffer-size. Where connections need more, the
+    /// What the capture may hold in memory, beside --buffer-size: 64MiB or more. Where connections need more, the
     /// quietest are ended and counted. It also caps one request, at 9MiB with the default and at 16MiB
     /// at most: longer ones are cut, and not replayed.
     #[arg(long, default_value = "256MiB", value_parser = crate::units::size, value_name = "SIZE")]
     max_memory: u64,
 
-    /// How large a segment may become before it is sealed as Parquet and the next begun; 16MiB where
-    /// --max-memory allows it. More is a little smaller on disk.
+    /// How large a segment may become before it is sealed as Parquet and the next begun: 64KiB or more.
+    /// More is a little smaller on disk [default: 16MiB, where --max-memory allows it].
     #[arg(long, value_parser = crate::units::size, value_name = "SIZE")]
     rotate_size: Option<u64>,
 
@@ -106,12 +110,12 @@ pub struct Args {
     #[arg(long, value_parser = crate::units::duration, value_name = "TIME")]
     rotate_every: Option<Duration>,
 
-    /// How large the recording may grow. What comes after that is counted and not recorded, and the
+    /// How large the recording may grow: 1MiB or more. What comes after that is counted and not recorded, and the
     /// exit code is 1.
     #[arg(long, value_parser = crate::units::size, value_name = "SIZE")]
     max_disk: Option<u64>,
 
-    /// The kernel's buffer: enlarge it where packets are dropped.
+    /// The kernel's buffer, below 2GiB: enlarge it where packets are dropped.
     #[arg(
         long,
         default_value = "64MiB",
@@ -126,7 +130,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "files", value_name = "BPF")]
     filter: Option<String>,
 
-    /// Bytes of each packet to keep. Longer packets leave gaps, so that their requests are not
+    /// Bytes of each packet to keep, 256KiB at the most. Longer packets leave gaps, so that their requests are not
     /// recorded whole.
     #[arg(
         long,

@@ -12,7 +12,7 @@ use crate::Usage;
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manner {
-    /// Speed as a multiple of the recorded one [default: 1].
+    /// Speed as a multiple of the recorded one: 2 takes half the time, 0.5 twice [default: 1].
     #[arg(long, value_name = "X")]
     speed: Option<f64>,
 

@@ -35,6 +35,10 @@ const REFRESH: Duration = Duration::from_millis(200);
 ///
 /// A replay writes to the target: a database always, an HTTP server with --allow-writes. A server that
 /// the recording was captured from is refused.
+///
+/// A request waits ten minutes for its answer, or ten times what it took when recorded where that is more.
+/// Exits with 1 where the replay was interrupted, or not one request was answered; what was not
+/// replayed is told with its reason, and is otherwise no failure.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The recording.
@@ -49,7 +53,7 @@ pub struct Args {
     )]
     target: String,
 
-    /// Where the run goes: a folder that does not exist yet.
+    /// Where the run goes: a folder that does not exist yet, or is empty. Not needed for --dry-run.
     #[arg(short, long, value_name = "RUN", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
 

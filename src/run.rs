@@ -30,7 +30,8 @@ const TAIL: u64 = 16 << 10;
 /// new; compare; gate.
 ///
 /// What differs between the two runs on the old version is noise, and does not count. The report is
-/// written as report.html and report.json into the plan's output folder, beside the runs.
+/// written as report.html and report.json into the plan's output folder, beside the runs. Exits as
+/// compare does: with 0 when the gate passed, 3 when it failed, 4 when the data cannot carry a verdict.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "A plan:
 
