@@ -140,6 +140,11 @@ impl Rehearsal {
         self.step(again, &plan.old, old, noise_run)?;
         self.step("new version", &plan.new, new, new_run)?;
         let noise_run = Some(noise_run.as_path());
+        interrupt::at_once();
+        self.say("comparing");
+        if self.stop.load(Ordering::SeqCst) {
+            bail!("interrupted: the runs are done, and rehearsal compare takes them");
+        }
         compare::compare(old_run, new_run, noise_run, gate, &plan.compare)
     }
 

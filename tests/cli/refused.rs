@@ -1,15 +1,19 @@
 //! What is refused before anything is sent or restored, and what comes to nothing.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::{record, rehearsal, run};
 use crate::packets::Talk;
+use crate::stopped::serve;
 
 const CAPTURED: &str = "postgresql://10.0.0.1:5432";
 
@@ -210,4 +214,39 @@ fn damage_is_no_lack_of_requests() {
         said.contains("requests-00000.parquet: it is missing"),
         "{said}"
     );
+}
+
+#[test]
+fn a_comparison_is_ended_by_the_first_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    recording(dir.path());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgresql://{}?sslmode=disable",
+        server.local_addr().unwrap()
+    );
+    thread::spawn(move || {
+        for client in server.incoming() {
+            thread::spawn(move || serve(client.unwrap()));
+        }
+    });
+    // Nobody reads the report, so that it is never done.
+    let restore = "mkfifo runs/report.html";
+    let text = format!(
+        "recording = \"monday.rec\"\noutput = \"runs\"\n[old]\ntarget = \"{url}\"\n\
+         [new]\ntarget = \"{url}\"\nrestore = \"{restore}\"\n[replay]\nasap = true\n"
+    );
+    let plan = dir.path().join("plan.toml");
+    fs::write(&plan, text).unwrap();
+    let mut rehearse = rehearsal();
+    rehearse.arg("run").arg(&plan).stderr(Stdio::piped());
+    let mut running = rehearse.spawn().unwrap();
+    let mut said = BufReader::new(running.stderr.take().unwrap()).lines();
+    let comparing = said.find(|line| line.as_ref().unwrap() == "==> comparing");
+    assert!(comparing.is_some());
+    let id = i32::try_from(running.id()).unwrap();
+    kill(Pid::from_raw(id), Signal::SIGINT).unwrap();
+    let said = said.map(Result::unwrap).collect::<String>();
+    assert_eq!(running.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("the runs are done"), "{said}");
 }

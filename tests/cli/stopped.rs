@@ -67,7 +67,8 @@ impl Client {
     }
 }
 
-fn serve(mut stream: TcpStream) {
+/// Gives everything the same answer.
+pub fn serve(mut stream: TcpStream) {
     let mut read = |tagged: bool| {
         let mut head = [0; 5];
         stream
