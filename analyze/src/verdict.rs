@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
 use crate::gate::{Condition, Gate, Limit, Metric, Scope, Stat};
-use crate::report::text::{duration, line, plural, thousands};
+use crate::report::text::{duration, line, plural};
 use crate::times::{ALPHA, ENOUGH, Judged, Read, Slower, Trio, judge, quicker, slower};
 use crate::trust::{Concerns, Weight};
 
@@ -159,11 +159,11 @@ fn counted(condition: &Condition, comparison: &Comparison) -> (State, String) {
             let count = comparison.differences.get(kind.name()).copied();
             (
                 count.unwrap_or_default(),
-                format!("{} differences", kind.name()),
+                format!("{} difference", kind.name()),
             )
         }
-        Metric::Errors => (errors(&comparison.new), "errors in NEW".to_owned()),
-        _ => (comparison.differences(), "differences".to_owned()),
+        Metric::Errors => (errors(&comparison.new), "error".to_owned()),
+        _ => (comparison.differences(), "difference".to_owned()),
     };
     let requests = &comparison.requests;
     let base = (requests.compared + requests.missing) as f64;
@@ -175,14 +175,15 @@ fn counted(condition: &Condition, comparison: &Comparison) -> (State, String) {
         Limit::Relative { factor, .. } => (count as f64, factor * errors(&comparison.old) as f64),
         Limit::Count(limit) | Limit::Time { ns: limit } => (count as f64, limit),
     };
-    let detail = match count {
-        0 => format!("no {what} in {}", plural(base as u64, "request")),
-        _ => format!(
-            "{} {what} in {}",
-            thousands(count),
-            plural(base as u64, "request")
-        ),
+    let counted = match count {
+        0 => format!("no {what}s"),
+        _ => plural(count, &what),
     };
+    let new = match condition.metric {
+        Metric::Errors => " in NEW",
+        _ => "",
+    };
+    let detail = format!("{counted}{new} in {}", plural(base as u64, "request"));
     (
         state(value > limit || (condition.or_equal && value == limit)),
         detail,
@@ -270,4 +271,31 @@ fn fingerprints(condition: &Condition, stat: Stat, read: &Read) -> (State, Strin
         line(statement.map_or("", |named| &named.statement), STATEMENT)
     );
     (State::CannotTell, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sample;
+
+    #[test]
+    fn one_is_not_many() {
+        let mut comparison = sample::empty();
+        let told = |comparison: &Comparison, gate: &str| {
+            let gate: crate::Gate = gate.parse().expect("a gate");
+            counted(&gate.conditions[0], comparison).1
+        };
+        comparison.requests.compared = 1;
+        let none = "no differences in 1 request";
+        assert_eq!(told(&comparison, "differences > 0"), none);
+        comparison.requests.compared = 2;
+        comparison.differences.insert("values".to_owned(), 1);
+        let one = "1 difference in 2 requests";
+        assert_eq!(told(&comparison, "differences > 0"), one);
+        let one = "1 values difference in 2 requests";
+        assert_eq!(told(&comparison, "values > 0"), one);
+        comparison.new.errors.insert("42P01".to_owned(), 2);
+        let two = "2 errors in NEW in 2 requests";
+        assert_eq!(told(&comparison, "errors > 0"), two);
+    }
 }
