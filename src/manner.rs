@@ -13,7 +13,7 @@ use crate::Usage;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manner {
     /// Speed as a multiple of the recorded one: 2 takes half the time, 0.5 twice [default: 1].
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = speed)]
     speed: Option<f64>,
 
     /// Send each request as soon as the one before in its session is answered, over no more sessions at
@@ -27,7 +27,7 @@ pub struct Manner {
 
     /// Send the requests of all sessions over so many connections: each waits for one that is free
     /// [default: each session has a connection of its own].
-    #[arg(long, value_name = "N", help_heading = HTTP)]
+    #[arg(long, value_name = "N", value_parser = connections, help_heading = HTTP)]
     connections: Option<NonZeroUsize>,
 
     /// Send requests that may change something too: all but GET, HEAD, OPTIONS and TRACE.
@@ -69,6 +69,14 @@ pub struct Manner {
     /// target as its URL does].
     #[arg(long, help_heading = HTTP)]
     keep_host: bool,
+}
+
+fn speed(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "say a number, such as 2 or 0.5")
+}
+
+fn connections(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "say how many, 1 or more")
 }
 
 pub const HTTP: &str = "HTTP options";
