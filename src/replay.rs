@@ -260,7 +260,7 @@ fn fate(options: &Options, row: &Exchange) -> (String, Option<&'static str>) {
 /// One line, without what a terminal might obey.
 fn line(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.replace(char::is_control, "\u{fffd}")
+    stderr::harmless(&words)
 }
 
 /// What beginning a session comes to.
@@ -426,6 +426,7 @@ mod tests {
     #[test]
     fn a_terminal_obeys_no_recorded_text() {
         assert_eq!(line("SELECT\n  '\u{1b}[2J'"), "SELECT '\u{fffd}[2J'");
+        assert_eq!(line("SELECT '\u{202e}'"), "SELECT '\u{fffd}'");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 
+use analyze::report::is_unruly;
+
 /// What it cannot write is gone.
 pub struct Stderr;
 
@@ -26,7 +28,7 @@ pub fn tell(text: &str) {
 /// A text without what a terminal might obey, but for tabs and ends of lines.
 pub fn harmless(text: &str) -> String {
     text.replace(
-        |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'),
+        |letter: char| is_unruly(letter) && !matches!(letter, '\n' | '\t'),
         "\u{fffd}",
     )
 }

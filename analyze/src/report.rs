@@ -10,6 +10,7 @@ pub(crate) mod text;
 pub use html::html;
 pub use inspection::inspection;
 pub use terminal::terminal;
+pub use text::is_unruly;
 
 use crate::compare::Comparison;
 use crate::error::AnalyzeError;

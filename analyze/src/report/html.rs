@@ -6,7 +6,7 @@ use std::fmt::{self, Result, Write};
 
 use super::inspection::counts;
 use super::terminal::headline;
-use super::text::{duration, thousands};
+use super::text::{duration, is_unruly, thousands};
 use crate::compare::{Comparison, Side};
 
 const STYLE: &str = include_str!("html/report.css");
@@ -33,10 +33,9 @@ impl fmt::Display for Escaped<'_> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
-                // Controls that HTML forbids, and marks that turn the direction of what follows.
+                // HTML forbids other controls.
                 '\n' | '\t' => f.write_char(c)?,
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => f.write_char('\u{fffd}')?,
-                _ if c.is_control() => f.write_char('\u{fffd}')?,
+                _ if is_unruly(c) => f.write_char('\u{fffd}')?,
                 _ => f.write_char(c)?,
             }
         }

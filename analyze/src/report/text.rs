@@ -64,13 +64,18 @@ pub(crate) fn plural(number: u64, one: &str) -> String {
     format!("{} {one}{s}", thousands(number))
 }
 
+/// A control, or a mark that turns the direction of what follows: a terminal and a browser obey it.
+pub fn is_unruly(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// One line of at most `width` characters, spaces taken together, control characters shown.
 pub(crate) fn line(text: &str, width: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let clean: String = words
         .join(" ")
         .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if is_unruly(c) { '\u{fffd}' } else { c })
         .collect();
     if clean.chars().count() <= width {
         return clean;
@@ -162,6 +167,7 @@ mod tests {
             line(" select\n  1\t+\u{1b}[2J ", 99),
             "select 1 +\u{fffd}[2J"
         );
+        assert_eq!(line("a\u{202e}b\u{2069}", 99), "a\u{fffd}b\u{fffd}");
         assert_eq!(line("abcdef", 4), "abc…");
     }
 
