@@ -34,7 +34,8 @@ use tracing_subscriber::EnvFilter;
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 the gate passed, or the command did its work; 1 an operation failed; \
-                  2 wrong usage;\n3 the gate failed; 4 inconclusive.\n\n\
+                  2 wrong usage;\n3 the gate failed; 4 inconclusive.\n\
+                  REHEARSAL_LOG=debug in the environment tells more on standard error.\n\n\
                   A first rehearsal:\n  \
                   rehearsal capture -i eth0 -p 5432 -o monday.rec      on the database's host\n  \
                   rehearsal inspect monday.rec\n  \
