@@ -302,7 +302,8 @@ pub fn run(args: Args) -> Result<Exit> {
     }
     if summary.interrupted.is_none() && saw_nobody(progress) {
         tracing::warn!(
-            "nothing was recorded: no connection was seen in {}; look which port the server has, and where its traffic passes",
+            "nothing was recorded: no connection was seen in {}; look which port the server has, and where its \
+             traffic passes",
             options.source()
         );
     }

@@ -34,7 +34,7 @@ const ROLLED_BACK: &str = "transactions rolled back, for what had failed in them
 /// How long the target may take to ask for what is held back for it, say a body after `Expect:
 /// 100-continue`: a client need not wait for ever (RFC 9110, section 10.1.1).
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
-/// No target has a keep-alive time-out shorter than this.
+/// Keep-alive time-outs are a second or longer, as a rule.
 const LONG_IDLE: Duration = Duration::from_millis(500);
 /// A request may take this many times its recorded time, where that is longer than the time-out.
 const PATIENCE: u32 = 10;

@@ -364,8 +364,8 @@ impl UnderWay {
         }
     }
 
-    /// Nothing more of it comes, if it is not whole. `said_all`: nor was anything sent that capture did not see. Who asked whether to
-    /// send the body, and was answered instead, need not send it (RFC 9110, section 10.1.1).
+    /// Nothing more of it comes, if it is not whole. `said_all`: nor was anything sent that capture did not see.
+    /// Who asked whether to send the body, and was answered instead, need not send it (RFC 9110, section 10.1.1).
     fn break_off(&mut self, said_all: bool) {
         if self.whole {
             return;

@@ -23,8 +23,8 @@ pub(super) struct Names {
     prepared: HashSet<Name>,
     /// Others may be prepared too: by SQL, or beyond the cap.
     unsure: bool,
-    /// Prepared by requests that were not sent: what they stand for is not there, or another statement is.
-    /// With what prepares it, where that is known.
+    /// Prepared by requests that were not sent, with what prepares them, where that is known. What they stand for
+    /// is not there, or another statement is.
     passed_over: HashMap<Name, Option<Parse>>,
     /// What is being made up for, the oldest first.
     underway: VecDeque<Vec<(Name, Parse)>>,
@@ -144,6 +144,8 @@ impl Names {
                 self.passed_over.entry(name).or_insert(Some(parse));
             } else if self.prepared.len() < MAX_NAMES {
                 self.prepared.insert(name);
+            } else {
+                self.unsure = true;
             }
         }
     }

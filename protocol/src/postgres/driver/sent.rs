@@ -15,9 +15,8 @@ use crate::reader::ReadError;
 /// statement when it prepares it, and not again: they are known to the session.
 #[derive(Debug)]
 pub(super) struct Sent {
-    waiting: VecDeque<Course>,
-    /// Whether these are the driver's own requests, of which nobody else knows.
-    own: VecDeque<bool>,
+    /// Each with whether it is the driver's own, of which nobody else knows.
+    waiting: VecDeque<(Course, bool)>,
     statements: Statements,
     /// A finished one, to be used again.
     spare: Option<Course>,
@@ -28,7 +27,6 @@ impl Sent {
     pub(super) fn new(body_cap: usize) -> Sent {
         Sent {
             waiting: VecDeque::new(),
-            own: VecDeque::new(),
             statements: Statements::default(),
             spare: None,
             body_cap,
@@ -48,8 +46,7 @@ impl Sent {
                 course.steps.extend(step(message, &mut self.statements));
             }
         }
-        self.waiting.push_back(course);
-        self.own.push_back(own);
+        self.waiting.push_back((course, own));
     }
 
     /// Takes the next message of the answer to the oldest request.
@@ -61,7 +58,7 @@ impl Sent {
         at: Timestamp,
         shapes: &mut Shapes,
     ) -> Result<(), ReadError> {
-        let Some(course) = self.waiting.front_mut() else {
+        let Some((course, _)) = self.waiting.front_mut() else {
             return Ok(());
         };
         course.assembler.take(frame, message, began, at, shapes)?;
@@ -79,16 +76,16 @@ impl Sent {
 
     /// How many statements of the oldest request are answered, and whether one failed.
     pub(super) fn progress(&self) -> (u32, bool) {
-        self.waiting.front().map_or((0, false), |course| {
+        self.waiting.front().map_or((0, false), |(course, _)| {
             (course.assembler.completions(), course.assembler.has_error())
         })
     }
 
     /// The oldest request is answered. Was it the driver's own?
     pub(super) fn answered(&mut self) -> Option<(Response, bool)> {
-        let mut course = self.waiting.pop_front()?;
-        let own = self.own.pop_front()?;
-        course.take_back(self.waiting.iter_mut(), &mut self.statements);
+        let (mut course, own) = self.waiting.pop_front()?;
+        let after = self.waiting.iter_mut().map(|(course, _)| course);
+        course.take_back(after, &mut self.statements);
         let response = course.assembler.finish();
         if response.transaction == Transaction::Idle && self.waiting.is_empty() {
             self.statements.end_transaction();
