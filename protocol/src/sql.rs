@@ -10,7 +10,8 @@ use std::ops::Range;
 use recording::Statement;
 use xxhash_rust::xxh3::xxh3_64;
 
-use lexer::{Lexer, Token};
+use lexer::Lexer;
+pub(crate) use lexer::Token;
 pub use order::ordered;
 pub use patterns::Patterns;
 pub(crate) use statements::{begins_statement, statements};
@@ -60,6 +61,13 @@ pub(crate) fn literals(text: &str) -> Vec<&str> {
     let mut literals = Vec::new();
     normalise_and_tell(text, |place| literals.extend(text.get(place)));
     literals
+}
+
+/// What a normalised text is made of, without its spaces.
+pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
+    let mut lexer = Lexer::new(text.as_bytes());
+    let all = std::iter::from_fn(|| lexer.next(|| false));
+    all.filter(|token| *token != Token::Space).collect()
 }
 
 /// What stands before the token to come.

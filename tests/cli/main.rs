@@ -13,6 +13,7 @@ mod privileges;
 mod refused;
 mod rehearsed;
 mod servers;
+mod signals;
 mod sources;
 mod stopped;
 mod traces_http;

@@ -13,11 +13,13 @@ mod response;
 mod results;
 mod secrets;
 mod show;
+mod signals;
 #[cfg(test)]
 mod testing;
 mod values;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use recording::{Exchange, Statement};
 
@@ -68,6 +70,11 @@ impl Protocol for Postgres {
 
     fn mend(&self, row: &mut Exchange, learnt: &mut HashMap<Box<[u8]>, Statement>) {
         mend::mend(row, learnt);
+    }
+
+    fn withheld(&self, row: &Exchange, _: &[(Arc<str>, Arc<str>)]) -> Option<&'static str> {
+        signals::signals_by_number(&row.request)
+            .then_some("signals a session by its recorded number")
     }
 
     fn password_from_file(
