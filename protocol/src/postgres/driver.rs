@@ -31,7 +31,7 @@ const INFERRED: &str =
     "types of parameters left to the target, which has other OIDs for those of users";
 
 const MADE_UP: &str =
-    "requests before which statements were prepared whose preparation was not sent";
+    "requests before which statements were prepared or closed, for what did so was not sent";
 
 /// A longer message is passed on in parts. Only rows may be that long.
 const MAX_MESSAGE: usize = 256 << 10;
@@ -74,7 +74,7 @@ struct Session {
     names: Names,
     /// Types of parameters that the target was left to infer.
     inferred: u64,
-    /// Requests before which what had been passed over was prepared.
+    /// Requests before which what had been passed over was made up for.
     made_up: u64,
     sent: Sent,
     /// Of the login.

@@ -26,6 +26,8 @@ pub(super) struct Names {
     /// Prepared by requests that were not sent, with what prepares them, where that is known. What they stand for
     /// is not there, or another statement is.
     passed_over: HashMap<Name, Option<Parse>>,
+    /// Closed by requests that were not sent: they are still there, and may be prepared again.
+    left: Vec<Name>,
     /// What is being made up for, the oldest first.
     underway: VecDeque<Vec<(Name, Parse)>>,
 }
@@ -75,8 +77,25 @@ impl Names {
         let mut messages = Messages::new(request);
         for (_, message) in messages.by_ref() {
             self.pass_over_parse(message, !blanked);
+            self.pass_over_close(message);
         }
         self.pass_over_parse(messages.rest(), false);
+    }
+
+    fn pass_over_close(&mut self, message: &[u8]) {
+        let name = match Message::parse(message) {
+            Ok(Message::Close {
+                target: Target::Statement,
+                name,
+            }) => name,
+            Ok(Message::Query { text }) => match str::from_utf8(text).ok().and_then(deallocated) {
+                Some(name) => name.as_bytes(),
+                None => return,
+            },
+            _ => return,
+        };
+        self.passed_over.remove(name);
+        self.left.extend(self.prepared.take(name));
     }
 
     fn pass_over_parse(&mut self, message: &[u8], whole: bool) {
@@ -94,24 +113,22 @@ impl Names {
     /// The target has forgotten all that was prepared.
     pub(super) fn forget_passed_over(&mut self) {
         self.passed_over.clear();
+        self.left.clear();
     }
 
-    /// What has to be said before the request, for it names statements whose preparation was not sent. `Err`
-    /// where that is not known.
+    /// What has to be said before the request, for it names statements whose preparation was not sent, and some are
+    /// still there whose end was not. `Err` where that is not known.
     pub(super) fn make_up(&self, request: &[u8]) -> Result<Vec<u8>, Missing> {
         let mut said = Vec::new();
-        if self.passed_over.is_empty() {
-            return Ok(said);
+        for name in &self.left {
+            close(name, &mut said);
         }
         for (name, parse) in &self.passed_over {
             if !names(request, |named| *named == **name) && !deallocates(request, name) {
                 continue;
             }
             // It may stand for another one there.
-            said.message(b'C', |body| {
-                body.push(b'S');
-                body.string(name);
-            });
+            close(name, &mut said);
             said.extend_from_slice(parse.as_ref().ok_or(Missing)?);
             // Clients ask for the columns where they prepare.
             said.message(b'D', |body| {
@@ -127,6 +144,7 @@ impl Names {
 
     /// What [`Names::make_up`] gave was sent.
     pub(super) fn making_up(&mut self, said: &[u8]) {
+        self.left.clear();
         let parses = Messages::new(said).filter_map(|(_, message)| {
             let (name, parse) = self
                 .passed_over
@@ -161,6 +179,13 @@ impl Names {
 /// Nothing prepares what the request names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Missing;
+
+fn close(name: &[u8], out: &mut Vec<u8>) {
+    out.message(b'C', |body| {
+        body.push(b'S');
+        body.string(name);
+    });
+}
 
 fn deallocates(request: &[u8], name: &[u8]) -> bool {
     Messages::new(request).any(|(_, message)| match Message::parse(message) {
@@ -258,6 +283,29 @@ mod tests {
             names.follow(&request);
             let is_there = |name| !names.make_up(&bind(name)).unwrap().is_empty();
             assert_eq!((is_there("a"), is_there("b")), (request.is_empty(), left));
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_closed_before_anything_else_is_said() {
+        let parse = client::parse("a", "select 1", &[]);
+        let bind = client::bind("", "a", &[], &[], &[]);
+        let close = client::close(b'S', "a");
+        for passed_over in [close.clone(), client::query("DEALLOCATE a")] {
+            let mut names = Names::default();
+            names.pass_over(&passed_over, false);
+            // It was not there.
+            assert_eq!(names.make_up(&parse), Ok(Vec::new()));
+            names.follow(&parse);
+            names.pass_over(&passed_over, false);
+            assert!(names.lack(&bind));
+            let said = names.make_up(&parse).unwrap();
+            assert_eq!(said, [close.clone(), client::sync()].concat());
+            names.making_up(&said);
+            names.follow(&parse);
+            assert_eq!(names.make_up(&bind), Ok(Vec::new()));
+            names.made_up(false);
+            assert!(!names.lack(&bind));
         }
     }
 
