@@ -9,7 +9,7 @@ use recording::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::pair::{BOTH_LEFT, Pair, UNASKED, not_comparable, pair};
+use self::pair::{BOTH_LEFT, Pair, UNASKED, excuse, not_comparable, pair};
 use crate::differences::{Differences, Differing, Group, NoiseGroup};
 use crate::error::{AnalyzeError, Which};
 use crate::gate::{Gate, Limit, Metric, Scope, Stat};
@@ -246,6 +246,8 @@ struct Comparer {
     /// Of NEW and of the noise run, beside OLD.
     terms: [Terms; 2],
     sessions: HashMap<u64, Session>,
+    /// Sessions whose transaction failed on one side alone, by what can't be compared, and why it can't.
+    apart: HashMap<u64, String>,
     old_is_run: bool,
     first: Option<Timestamp>,
     last: Timestamp,
@@ -290,6 +292,7 @@ impl Comparer {
             default: old.protocols.first().and_then(|name| protocols(name)),
             terms,
             sessions: HashMap::new(),
+            apart: HashMap::new(),
             old_is_run: old.is_run,
             first: None,
             last: Timestamp(0),
@@ -330,6 +333,7 @@ impl Comparer {
             Kind::Cancel | Kind::Prepare => return Ok(()),
             Kind::Close => {
                 self.sessions.remove(&row.session);
+                self.apart.remove(&row.session);
                 return Ok(());
             }
         }
@@ -367,6 +371,7 @@ impl Comparer {
             Some(reason) => Pair::NotComparable(reason.to_owned()),
             None => pair(&old, &new, protocol, new_terms),
         };
+        let paired = excuse(&mut self.apart, paired, &old, &new);
         let noisy = noise
             .as_ref()
             .map(|it| pair(&old, it, protocol, noise_terms));

@@ -115,9 +115,13 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     /// request and answered; what one of them lacks is the caller's to tell.
     fn compare(&self, expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<Difference>;
 
-    /// Why other rows than `expected` are no difference: the request asks for something by a number that each
+    /// Why what [`Protocol::compare`] told is no difference: the request asks for something by a number that each
     /// server gives out itself. As a reason for its not being compared.
-    fn own_numbers(&self, _request: &Exchange) -> Option<&'static str> {
+    fn own_numbers(
+        &self,
+        _request: &Exchange,
+        _differences: &[Difference],
+    ) -> Option<&'static str> {
         None
     }
 

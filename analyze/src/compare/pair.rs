@@ -1,7 +1,8 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use protocol::{Difference, DifferenceKind, Protocol, Terms};
-use recording::{Exchange, Kind, Notes, Status};
+use recording::{Exchange, Kind, Notes, Status, Transaction};
 
 use crate::example::status;
 use crate::table::reason;
@@ -156,6 +157,36 @@ pub(super) fn pair(
     }
 }
 
+/// Where what can't be compared has failed a transaction on one side alone, its end is another too: `apart` keeps why,
+/// by session.
+pub(super) fn excuse(
+    apart: &mut HashMap<u64, String>,
+    paired: Pair,
+    old: &Exchange,
+    new: &Exchange,
+) -> Pair {
+    use Transaction::{Failed, Idle, Open};
+    let [old_after, new_after] = [old, new].map(|row| {
+        let response = row.response.as_ref();
+        response.map_or(Transaction::Unknown, |response| response.transaction)
+    });
+    match paired {
+        Pair::NotComparable(reason) => {
+            if matches!((old_after, new_after), (Open, Failed) | (Failed, Open)) {
+                apart.insert(old.session, reason.clone());
+            }
+            Pair::NotComparable(reason)
+        }
+        Pair::Compared(differences) if [old_after, new_after] == [Idle; 2] => {
+            match apart.remove(&old.session) {
+                Some(reason) if !differences.is_empty() => Pair::NotComparable(reason),
+                _ => Pair::Compared(differences),
+            }
+        }
+        other => other,
+    }
+}
+
 fn compare_answers(
     old: &Exchange,
     new: &Exchange,
@@ -166,8 +197,7 @@ fn compare_answers(
         (Kind::Request, Some(protocol)) => {
             let differences = protocol.compare(old, new, terms);
             if !differences.is_empty()
-                && differences.iter().all(in_rows)
-                && let Some(reason) = protocol.own_numbers(old)
+                && let Some(reason) = protocol.own_numbers(old, &differences)
             {
                 return Pair::NotComparable(reason.to_owned());
             }
@@ -177,12 +207,6 @@ fn compare_answers(
         // What a server says of itself when it greets differs by version and means no harm.
         _ => Pair::Compared(login_difference(old, new).into_iter().collect()),
     }
-}
-
-/// The answers are of the same kind.
-fn in_rows(difference: &Difference) -> bool {
-    use DifferenceKind::{OrderOnly, RowCount, Values};
-    matches!(difference.kind, RowCount | Values | OrderOnly)
 }
 
 fn login_difference(old: &Exchange, new: &Exchange) -> Option<Difference> {

@@ -95,9 +95,8 @@ impl Protocol for Postgres {
         compare::compare(expected, observed)
     }
 
-    fn own_numbers(&self, request: &Exchange) -> Option<&'static str> {
-        compare::asks_by_oid(&request.request)
-            .then_some("asks catalogs by OIDs of the recorded server")
+    fn own_numbers(&self, row: &Exchange, differences: &[Difference]) -> Option<&'static str> {
+        compare::own_numbers(&row.request, differences)
     }
 
     fn is_called_off(&self, error_code: &str) -> bool {

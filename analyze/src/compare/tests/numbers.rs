@@ -1,3 +1,5 @@
+use recording::Transaction;
+
 use super::*;
 
 #[test]
@@ -22,4 +24,32 @@ fn other_rows_by_a_number_of_the_server_are_no_difference_and_are_counted() {
     assert_eq!(counts(asks()), (None, 2, 0));
     assert_eq!(counts(asks().answered("2\tmood")), (Some(1), 1, 0));
     assert_eq!(counts(asks().failed("42703")), (None, 2, 1));
+}
+
+#[test]
+fn what_can_not_be_compared_makes_the_end_of_its_transaction_no_difference() {
+    let day = |opened: Exchange, after, ended: &str| {
+        let request = |seq, text: &str| testing::request(1, seq, text).replayed_us(5);
+        let left = |mut row: Exchange, transaction| {
+            row.response.as_mut().unwrap().transaction = transaction;
+            row
+        };
+        vec![
+            testing::open(1),
+            left(opened, after),
+            left(request(2, "commit").answered(ended), Transaction::Idle),
+            left(request(3, "commit").answered(ended), Transaction::Idle),
+            testing::close(1, 4),
+        ]
+    };
+    let opens = |text| testing::request(1, 1, text).replayed_us(5);
+    for (text, compared, differences) in [("open by oid", 1, 1), ("open", 3, 3)] {
+        let old = day(opens(text), Transaction::Open, "1");
+        let new = day(opens(text).failed("42704"), Transaction::Failed, "2");
+        let comparison = compare(&old, &new, None, ANSWERS);
+        assert_eq!(comparison.requests.compared, compared);
+        assert_eq!(comparison.differences.values().sum::<u64>(), differences);
+        let of_number = comparison.requests.not_comparable.values().sum::<u64>();
+        assert_eq!(of_number, 3 - compared);
+    }
 }

@@ -53,7 +53,7 @@ const CATALOGS: [&str; 40] = [
 ];
 
 /// Does the request name a catalog, and a number that may be the recorded server's OID for what a user made?
-pub(in crate::postgres) fn asks_by_oid(request: &Request) -> bool {
+pub(super) fn asks_by_oid(request: &Request) -> bool {
     let Some(statement) = &request.statement else {
         return false;
     };
