@@ -159,7 +159,7 @@ mod tests {
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity where state = $1",
             "select pg_cancel_backend(a.pid), 1 from pg_catalog.pg_stat_activity a, pg_locks l where a.pid = l.pid",
             "select pg_cancel_backend((select pid from pg_stat_activity where usename = $1 limit 1))",
-            "select pg_cancel_backend(pid) from pg_locks where objid = $1 and pid in (select pid from pg_stat_activity where state = $2)",
+            "select pg_cancel_backend(pid) from pg_locks where pid in (select pid from pg_stat_activity where state = $1)",
             "select pg_terminate_backend(pg_backend_pid())",
             "grant execute on function pg_catalog.pg_terminate_backend(int, int8) to watch",
             "select 'pg_terminate_backend(4711)'",

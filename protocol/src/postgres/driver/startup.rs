@@ -1,11 +1,13 @@
 use recording::Exchange;
 
-use crate::postgres::REPLICATION;
 use crate::postgres::messages::{Encode, Startup};
 use crate::{DriverError, Login};
 
 /// The minor version asked for where none was recorded.
 const DEFAULT_MINOR: u16 = 0;
+
+const REPLICA: &str =
+    "a replication connection (of a standby, a subscriber, pg_basebackup): these are not replayed";
 
 /// What a session says first, and as whom.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(super) fn startup_packet(
     };
     let find = |name: &[u8]| parameters.and_then(|parameters| parameters.get(name));
     if find(b"replication").is_some_and(|value| !is_off(value)) {
-        return Err(DriverError::Unsupported(REPLICATION));
+        return Err(DriverError::Unsupported(REPLICA));
     }
     let info = opening.info.as_deref();
     let info_user = info.and_then(|info| info.user.as_deref());
@@ -152,10 +154,7 @@ mod tests {
     #[test]
     fn what_is_not_spoken_is_refused() {
         for (bytes, reason) in [
-            (
-                recorded("user\0a\0replication\0database\0\0"),
-                "replication",
-            ),
+            (recorded("user\0a\0replication\0database\0\0"), REPLICA),
             (
                 b"\0\0\0\x08\0\x02\0\0".to_vec(),
                 "protocol version other than 3",
