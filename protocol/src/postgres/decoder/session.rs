@@ -235,6 +235,7 @@ impl Session {
     fn copy(&mut self, frame: &Frame<'_>, at: Timestamp, rows: &mut Rows<'_>) {
         let ends = frame.tag() != b'd';
         if let Some(row) = &mut self.broken_copy {
+            // The server passes over it.
             row.request.wire_len += frame.len();
             if ends {
                 self.let_go_of_copy(rows);
@@ -258,10 +259,7 @@ impl Session {
     }
 
     pub(super) fn let_go_of_copy(&mut self, rows: &mut Rows<'_>) {
-        if let Some(mut row) = self.broken_copy.take() {
-            if row.request.wire_len > row.request.bytes.len() as u64 {
-                row.notes.add(Notes::REQUEST_CUT);
-            }
+        if let Some(row) = self.broken_copy.take() {
             rows.push(row);
         }
     }

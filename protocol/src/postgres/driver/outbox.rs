@@ -48,9 +48,7 @@ impl Outbox {
             return;
         };
         if oldest.copy.is_empty() && !oldest.copying {
-            out.message(b'f', |body| {
-                body.string(b"the recorded client copied nothing here")
-            });
+            copy_fail("the recorded client copied nothing here", out);
             if oldest.extended {
                 out.message(b'S', |_| {});
             }
@@ -120,26 +118,35 @@ impl Outgoing {
         };
         // Without an end, what was executed would be rolled back. What was only prepared may have one.
         let only_prepares = last.is_some() && asked == 0 && executes == 0 && !copies;
-        if !ends && !only_prepares {
+        // The server broke the COPY off, and its client need not end it.
+        let broken_off = last == Some(b'd') && !extended;
+        if !ends && !only_prepares && !broken_off {
             return Err(DriverError::Unsupported("request without an end"));
         }
         if asked > 1 {
             return Err(DriverError::Unsupported("several requests in one"));
         }
         let (head, copy) = request.split_at_checked(head_len).unwrap_or_default();
-        let mut head = head.to_vec();
+        let (mut head, mut copy) = (head.to_vec(), copy.to_vec());
+        if broken_off {
+            copy_fail("the recorded client did not end its copy", &mut copy);
+        }
         if only_prepares {
             head.message(b'S', |_| {});
         }
         Ok(Outgoing {
             head,
-            copy: copy.to_vec(),
+            copy,
             extended,
             asks: asked == 1 || only_prepares,
             executes,
             copying: false,
         })
     }
+}
+
+fn copy_fail(why: &str, out: &mut Vec<u8>) {
+    out.message(b'f', |body| body.string(why.as_bytes()));
 }
 
 #[cfg(test)]
@@ -189,6 +196,16 @@ mod tests {
             outbox.copy_in(&mut out);
             assert_eq!(tags(&mut out), "ddc");
         }
+    }
+
+    /// A server that does not is not left waiting for more.
+    #[test]
+    fn a_copy_that_the_recorded_server_broke_off_ends_in_a_failure() {
+        let (mut outbox, mut out) = (Outbox::default(), Vec::new());
+        outbox.push(&messages("Qdd"), &mut out).unwrap();
+        assert_eq!(tags(&mut out), "Q");
+        outbox.copy_in(&mut out);
+        assert_eq!(tags(&mut out), "ddf");
     }
 
     #[test]
