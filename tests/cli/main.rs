@@ -1,6 +1,7 @@
 //! The binary as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod copy;
 mod crash;
 mod full;
 mod harness;
