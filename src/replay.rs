@@ -36,7 +36,8 @@ const REFRESH: Duration = Duration::from_millis(200);
 /// A replay writes to the target: a database always, an HTTP server with --allow-writes. A server that
 /// the recording was captured from is refused.
 ///
-/// A request waits ten minutes for its answer, or ten times what it took when recorded where that is more.
+/// A request waits ten minutes for its answer, one that its client broke off ten seconds, or ten times what it took
+/// when recorded where that is more.
 /// Exits with 1 where the replay was interrupted, or not one request was answered; what was not
 /// replayed is told with its reason, and is otherwise no failure.
 #[derive(Debug, clap::Args)]

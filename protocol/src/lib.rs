@@ -27,6 +27,9 @@ pub use mender::Mender;
 /// What an [`Inquiry`] calls itself, so that its own session is told from those of production.
 pub const PROBE_NAME: &str = "rehearsal probe";
 
+/// Why a request that was answered is not whole: its client stopped sending it, and left.
+pub const BROKEN_OFF: &str = "request broken off";
+
 /// Every protocol that Rehearsal speaks.
 pub fn registry() -> &'static [&'static dyn Protocol] {
     &[&postgres::Postgres, &http::Http]

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use protocol::{Driver, DriverError, DriverEvent};
+use protocol::{BROKEN_OFF, Driver, DriverError, DriverEvent};
 use recording::{Exchange, Kind, Notes, Response, Status, Timestamp, Transaction};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
@@ -36,6 +36,9 @@ const ROLLED_BACK: &str = "transactions rolled back, for what had failed in them
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// Keep-alive time-outs are a second or longer, as a rule.
 const LONG_IDLE: Duration = Duration::from_millis(500);
+/// The same to answer what the recorded client broke off when it was answered: a target that does not may wait for
+/// the rest for ever.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// A request may take this many times its recorded time, where that is longer than the time-out.
 const PATIENCE: u32 = 10;
 
@@ -510,7 +513,8 @@ impl<'a> Session<'a> {
             response: Some(response),
             ready_at: job.flight.ready_at,
             sent_at: job.flight.sent_at,
-            last_byte_at: job.flight.last_byte_at,
+            // The answer may come before all was sent.
+            last_byte_at: job.flight.last_byte_at.max(job.flight.sent_at),
         };
         self.worker.finish(job, outcome);
         self.queue.end_oldest();
@@ -533,7 +537,11 @@ impl<'a> Session<'a> {
             Some(job) if job.flight.is_begun() => {
                 let recorded = job.row.service_ns().unwrap_or(0);
                 let patience = Duration::from_nanos(recorded).saturating_mul(PATIENCE);
-                job.flight.sent_at + patience.max(self.worker.shared.request_timeout)
+                let mut timeout = self.worker.shared.request_timeout;
+                if job.row.reason.as_deref() == Some(BROKEN_OFF) {
+                    timeout = timeout.min(ANSWERED_WITHIN);
+                }
+                job.flight.sent_at + patience.max(timeout)
             }
             _ => NO_DEADLINE,
         };

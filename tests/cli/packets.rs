@@ -52,9 +52,18 @@ impl<W: Write> Talk<W> {
         self.out.flush()
     }
 
+    pub fn say_more(&mut self, asked: &str) -> io::Result<()> {
+        self.say(CLIENT, asked.as_bytes())
+    }
+
     pub fn exchange(&mut self, asked: &str, answered: &str) -> io::Result<()> {
         self.say(CLIENT, asked.as_bytes())?;
         self.say(SERVER, answered.as_bytes())
+    }
+
+    /// Bytes of the client that the server received and the capture missed.
+    pub fn lose(&mut self, len: u32) {
+        self.seq[CLIENT] = self.seq[CLIENT].wrapping_add(len);
     }
 
     /// Both sides close.

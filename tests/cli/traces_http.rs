@@ -141,7 +141,7 @@ fn odd(file: &str) -> Value {
         "http-bad-request-with-version.pcap" => json!({ "invalid start line": 1 }),
         "http-desync-request-response-5.pcap" => json!({ "response without request": 2 }),
         // Answered to the end before all of it was sent.
-        "putty-upload.pcap" => json!({ "request incomplete": 1 }),
+        "putty-upload.pcap" => json!({ "request broken off": 1 }),
         _ => json!({}),
     }
 }

@@ -1,4 +1,4 @@
-//! A body that the recorded server did not ask for (RFC 9110, section 10.1.1).
+//! Bodies that the recorded server did not ask for (RFC 9110, section 10.1.1), or did not read to their end.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,9 +17,11 @@ const GET: &str = "GET /b HTTP/1.1\r\n\r\n";
 const REFUSED: &str = "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n";
 const GO_ON: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const UPLOAD: &str = "POST /c HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc";
+const TOO_LARGE: &str = "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n";
 const ASKED_FOR: &str = "target asked for a body that was not sent when recorded";
 
-/// Gives who asks whether to send a body that answer. What it is told, with the connection's number, comes out
+/// Gives who has a body to send that answer, before the body. What it is told, with the connection's number, comes out
 /// behind; it ends with the process.
 fn start(answer: &'static str) -> (String, Receiver<(usize, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,7 +44,11 @@ fn serve(number: usize, mut stream: TcpStream, answer: &str, heard: &Sender<(usi
             head.push_str(&line);
             continue;
         }
-        let said = if head.contains("Expect") { answer } else { OK };
+        let said = if head.contains("Content-Length") {
+            answer
+        } else {
+            OK
+        };
         let words: Vec<&str> = head.splitn(3, ' ').collect();
         let _ = heard.send((number, words[..2].join(" ")));
         let _ = stream.write_all(said.as_bytes());
@@ -150,4 +156,56 @@ fn a_body_that_nobody_asked_for_keeps_its_connection_from_others() {
         };
         assert_eq!(used, sent);
     }
+}
+
+#[test]
+fn an_upload_that_was_broken_off_is_replayed_as_far_as_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let [pcap, recording] = ["monday.pcap", "monday.rec"].map(|name| dir.path().join(name));
+    let mut talk = Talk::connect(File::create(&pcap).unwrap(), 80).unwrap();
+    talk.exchange(GET, OK).unwrap();
+    talk.exchange(UPLOAD, TOO_LARGE).unwrap();
+    talk.say_more("de").unwrap();
+    talk.end().unwrap();
+    let told = record(&pcap, &[80], &recording);
+    assert_eq!(told["oddities"], json!({ "request broken off": 1 }));
+    assert_eq!(told["incomplete"], json!({}));
+
+    for (answer, lost, differences) in [
+        (TOO_LARGE, json!({}), json!({})),
+        (OK, json!({}), json!({ "vanished error": 1 })),
+        // It waits for the rest.
+        ("", json!({ "timed out": 1 }), json!({ "missing": 1 })),
+    ] {
+        let (target, hears) = start(answer);
+        let output = dir.path().join(format!("run-{}", answer.len()));
+        let ledger = replay(&recording, &target, &["--allow-writes"], &output);
+        assert_eq!(ledger["lost"], lost);
+        let told = ["GET /b", "POST /c"].map(|what| (0, what.to_owned()));
+        assert_eq!(heard(&hears), told);
+        let code = if differences == json!({}) { 0 } else { 3 };
+        assert_eq!(
+            compare(&recording, &output, code)["differences"],
+            differences
+        );
+    }
+}
+
+#[test]
+fn an_upload_whose_end_the_capture_missed_is_not_taken_for_one_that_was_broken_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let [pcap, recording] = ["monday.pcap", "monday.rec"].map(|name| dir.path().join(name));
+    let mut talk = Talk::connect(File::create(&pcap).unwrap(), 80).unwrap();
+    talk.exchange(GET, OK).unwrap();
+    talk.say_more(UPLOAD).unwrap();
+    talk.lose(3);
+    talk.exchange("", TOO_LARGE).unwrap();
+    talk.end().unwrap();
+    let told = record(&pcap, &[80], &recording);
+    assert_eq!(told["oddities"], json!({ "request incomplete": 1 }));
+    let (target, _) = start(TOO_LARGE);
+    let output = dir.path().join("run");
+    let ledger = replay(&recording, &target, &["--allow-writes"], &output);
+    let incomplete = "request incomplete when recorded";
+    assert_eq!(ledger["lost"], json!({ incomplete: 1 }));
 }

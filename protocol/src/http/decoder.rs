@@ -36,7 +36,7 @@ use super::body::{Asked, Body};
 use super::head::{Fault, HeadBuffer};
 use super::reply::{Known, Reply};
 use super::seek::{self, Seek};
-use crate::{Decoder, Limits, Opening, Probe, Side};
+use crate::{BROKEN_OFF, Decoder, Limits, Opening, Probe, Side};
 
 const NOT_HTTP: &str = "not HTTP";
 /// Nothing is lost: the server said farewell to a client that said nothing (408), or answered twice.
@@ -365,21 +365,26 @@ impl UnderWay {
     }
 
     /// Nothing more of it comes, if it is not whole. `said_all`: nor was anything sent that capture did not see.
-    /// Who asked whether to send the body, and was answered instead, need not send it (RFC 9110, section 10.1.1).
+    /// Who asked whether to send the body, and was answered instead, need not send it (RFC 9110, section 10.1.1);
+    /// nor the rest of it who is answered before its end (RFC 9112, section 9.5). Such an answer says itself that
+    /// nothing else was known to the server: what that had received is in its acknowledgement, and would be a gap.
     fn break_off(&mut self, said_all: bool) {
         if self.whole {
             return;
         }
         self.whole = true;
         let exchange = &mut self.exchange;
-        let refused = self.expects && !self.continued && exchange.status != Status::Unanswered;
-        let reason = if said_all && refused && !exchange.notes.contains(Notes::REQUEST_GAP) {
-            BODY_UNASKED
-        } else {
+        let answered = exchange.status != Status::Unanswered;
+        if !said_all || !answered || exchange.notes.contains(Notes::REQUEST_GAP) {
             exchange.notes.add(Notes::REQUEST_GAP);
-            REQUEST_INCOMPLETE
-        };
-        exchange.reason.get_or_insert_with(|| reason.into());
+            let reason = || REQUEST_INCOMPLETE.into();
+            exchange.reason.get_or_insert_with(reason);
+        } else if self.expects && !self.continued {
+            exchange.reason.get_or_insert_with(|| BODY_UNASKED.into());
+        } else {
+            // More than a flaw of its form: a replay must know.
+            exchange.reason = Some(BROKEN_OFF.into());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::head::{EmptyLine, RequestHead};
 use super::message::heads;
 use super::reply::{Known, Progress, Reply};
 use super::{rewrite, secrets, wishes};
-use crate::{Again, Driver, DriverError, DriverEvent, Limits, Login};
+use crate::{Again, BROKEN_OFF, Driver, DriverError, DriverEvent, Limits, Login};
 
 #[derive(Debug)]
 pub struct HttpDriver {
@@ -240,7 +240,8 @@ impl Driver for HttpDriver {
         };
         self.cookies_mapped += mapped;
         let body = bytes.get(head.len..).unwrap_or_default();
-        let bodiless = head.announces && body.is_empty();
+        let broken_off = request.reason.as_deref() == Some(BROKEN_OFF);
+        let bodiless = head.announces && body.is_empty() && !broken_off;
         if bodiless && !head.expects {
             // It would be waited for.
             sink.truncate(start);
@@ -257,7 +258,8 @@ impl Driver for HttpDriver {
         }
         self.under_way.push_back(UnderWay {
             asked: head.asked,
-            keeps_alive: head.keeps_alive,
+            // The target would take what follows for the rest of it.
+            keeps_alive: head.keeps_alive && !broken_off,
             recorded: set.unwrap_or_default(),
             held,
             bodiless,

@@ -367,6 +367,35 @@ fn a_target_that_asks_for_a_body_that_was_not_sent_gets_none() {
 }
 
 #[test]
+fn what_was_broken_off_is_sent_as_far_and_nothing_after_it() {
+    let refused = "HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    let get = recorded("GET / HTTP/1.1\r\n\r\n", "");
+    for (fields, body, response) in [
+        ("Content-Length: 9", "abc", refused.to_owned()),
+        ("Content-Length: 9", "", refused.to_owned()),
+        ("Transfer-Encoding: chunked", "2\r\na", refused.to_owned()),
+        (
+            "Expect: 100-continue\r\nContent-Length: 9",
+            "",
+            format!("{go_on}{refused}"),
+        ),
+    ] {
+        let text = format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n{body}");
+        let mut request = recorded(&text, &response);
+        request.reason = Some(BROKEN_OFF.into());
+        let mut driver = driver(to_target());
+        assert_eq!(sent(&mut driver, &request), text);
+        assert!(!driver.holds());
+        assert_eq!(
+            received(&mut driver, &response).0,
+            ["413", "reconnect and repeat"]
+        );
+        assert_eq!(sent(&mut driver, &get), "GET / HTTP/1.1\r\n\r\n");
+    }
+}
+
+#[test]
 fn without_its_question_a_request_lacks_its_body() {
     let option = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
     for (name, value) in [("drop-header", "expect"), ("set-header", "Expect: x")] {

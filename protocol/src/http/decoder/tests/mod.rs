@@ -10,7 +10,7 @@ use super::HttpDecoder;
 use crate::Side::{Client, Server};
 use crate::http::body::Body;
 use crate::http::head::{EmptyLine, RequestHead};
-use crate::{Decoder, Limits, Opening, Side};
+use crate::{BROKEN_OFF, Decoder, Limits, Opening, Side};
 
 fn opening(mid_stream: bool) -> Opening {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
@@ -315,13 +315,13 @@ fn an_expected_continue_is_one_exchange() {
     assert_eq!(told(&rows), ["POST ok 200 -", "GET ok 200 -"]);
     let cut = [client(head), server(OK), client("GE")];
     let (_, rows) = decode(&cut);
-    assert_eq!(told(&rows), ["POST ok 200 request incomplete"]);
+    assert_eq!(told(&rows), ["POST ok 200 request broken off"]);
     assert!(rows.get(1).unwrap().request.bytes.ends_with(b"\r\n\r\nGE"));
-    assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
+    assert!(rows.get(1).unwrap().notes.is_empty());
 }
 
 #[test]
-fn a_request_whose_body_is_not_asked_for_ends_with_its_head() {
+fn a_request_that_is_answered_before_its_end_ends_where_its_client_stops() {
     let head = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     let odd = head.replacen("\r\n", "\n", 1);
     let plain = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
@@ -330,7 +330,9 @@ fn a_request_whose_body_is_not_asked_for_ends_with_its_head() {
     let begun = "HTTP/1.1 417 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno";
     let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
     let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    let chunked = plain.replace("Content-Length: 3", "Transfer-Encoding: chunked");
     let incomplete = "POST error 417 request incomplete";
+    let broken_off = "POST error 417 request broken off";
     for (pieces, close, expected, is_gap) in [
         (
             &[client(head), server(early), server(no)][..],
@@ -350,30 +352,48 @@ fn a_request_whose_body_is_not_asked_for_ends_with_its_head() {
             "POST error 417 line without CR",
             false,
         ),
+        // It was asked for, or not waited with: the client stopped sending it.
+        (
+            &[client(head), server(go_on), server(no)],
+            "fin",
+            broken_off,
+            false,
+        ),
+        (
+            &[client(head), client("a"), server(no)],
+            "rst",
+            broken_off,
+            false,
+        ),
+        (
+            &[client(plain), server(no), client("a")],
+            "fin",
+            broken_off,
+            false,
+        ),
+        (
+            &[client(&chunked), client("2\r\na"), server(no)],
+            "fin",
+            broken_off,
+            false,
+        ),
         // The body may yet have come.
+        (&[client(plain), server(no)], "idle", incomplete, true),
         (
             &[client(head), server(no)],
             "capture ended",
             incomplete,
             true,
         ),
-        // It was asked for, or not waited with.
-        (
-            &[client(head), server(go_on), server(no)],
-            "fin",
-            incomplete,
-            true,
-        ),
-        (
-            &[client(head), client("a"), server(no)],
-            "fin",
-            incomplete,
-            true,
-        ),
-        (&[client(plain), server(no)], "fin", incomplete, true),
         // Some of it is lost, or the answer.
         (
             &[client(head), Gap(Client, 1), server(no)],
+            "fin",
+            incomplete,
+            true,
+        ),
+        (
+            &[client(plain), server(no), Gap(Client, 1)],
             "fin",
             incomplete,
             true,
@@ -418,14 +438,17 @@ fn a_request_whose_body_is_not_asked_for_ends_with_its_head() {
         server(OK),
     ];
     let (_, rows) = decode(&pieces);
-    assert_eq!(told(&rows), [incomplete, "GET ok 200 -"]);
-    assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
+    assert_eq!(told(&rows), [broken_off, "GET ok 200 -"]);
+    assert!(rows.get(1).unwrap().notes.is_empty());
 }
 
 #[test]
 fn what_is_odd_in_a_head_hides_no_missing_body() {
     let head = "POST / HTTP/1.1\nContent-Length: 3\r\n\r\na";
     let (_, rows) = decode(&[client(head), server(OK)]);
+    assert_eq!(told(&rows), ["POST ok 200 request broken off"]);
+    let decoder = HttpDecoder::new(opening(false), Limits::default());
+    let (_, rows) = decode_with(decoder, &[client(head), server(OK)], "idle");
     assert_eq!(told(&rows), ["POST ok 200 line without CR"]);
     assert!(rows.get(1).unwrap().notes.contains(Notes::REQUEST_GAP));
 }
@@ -590,7 +613,8 @@ proptest! {
             }
             let noted = [Notes::REQUEST_GAP, Notes::REQUEST_CUT, Notes::VIOLATION];
             if !noted.iter().any(|note| row.notes.contains(*note)) && !is_whole(&row.request.bytes) {
-                prop_assert_eq!(row.reason.as_deref(), Some("body not asked for"), "{:?}", row);
+                let said = row.reason.as_deref().unwrap_or_default();
+                prop_assert!(["body not asked for", BROKEN_OFF].contains(&said), "{:?}", row);
             }
             if row.reason.as_deref() == Some("body not asked for") {
                 prop_assert!(row.request.bytes.ends_with(b"\n\r\n"), "{:?}", row);
