@@ -4,14 +4,13 @@ mod json;
 mod lines;
 mod names;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::memmem;
 use recording::Exchange;
 
 use self::names::Names;
-use super::head::Head;
+use super::head::{Head, readable};
 use super::location;
 use super::message::Message;
 use super::set_cookie::{self, SetCookie};
@@ -303,14 +302,6 @@ fn fields(message: &Message, options: &wishes::Options) -> BTreeMap<String, Stri
         fields.insert(format!("{COOKIE_ATTRIBUTES}{name}"), attributes);
     }
     fields
-}
-
-/// What is no UTF-8 is told byte by byte, so that what differs reads so.
-fn readable(bytes: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => bytes.escape_ascii().to_string().into(),
-    }
 }
 
 /// The attributes in one order: without the times, though whether it is deleted.

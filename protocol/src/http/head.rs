@@ -1,5 +1,6 @@
 //! Heads of messages: the start line and the fields (RFC 9112, sections 2 to 5).
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -361,6 +362,9 @@ fn fault(error: httparse::Error) -> Fault {
 /// What must be known of a head's lines before it is parsed.
 struct Lines {
     text: Vec<u8>,
+    /// The first one as sent, where that is not UTF-8 and has slashes for what is not ASCII in `text`: bytes of a
+    /// target may be any (`/caf\xe9`), and the parser takes text only.
+    start: Vec<u8>,
     flaw: Option<Fault>,
     /// Where folded lines begin.
     folds: Vec<usize>,
@@ -373,6 +377,7 @@ impl Lines {
     fn plain(bytes: &[u8]) -> Lines {
         Lines {
             text: bytes.to_vec(),
+            start: Vec::new(),
             flaw: None,
             folds: Vec::new(),
             space_before_colon: false,
@@ -382,6 +387,7 @@ impl Lines {
     fn read(bytes: &[u8]) -> Lines {
         let mut lines = Lines {
             text: bytes.to_vec(),
+            start: Vec::new(),
             flaw: None,
             folds: Vec::new(),
             space_before_colon: false,
@@ -395,6 +401,12 @@ impl Lines {
             }
             if !line.ends_with(b"\r\n") {
                 lines.flaw = lines.flaw.or(Some(LONE_LF));
+            }
+            if number == 0 && str::from_utf8(line).is_err() {
+                lines.start = line.to_vec();
+                let text = lines.text.iter_mut().take(end);
+                text.filter(|byte| !byte.is_ascii())
+                    .for_each(|byte| *byte = b'/');
             }
             let continues = line.starts_with(b" ") || line.starts_with(b"\t");
             if number > 0 && continues {
@@ -421,7 +433,10 @@ impl Lines {
         }
     }
 
-    fn head(self, fields: Vec<Field>, minor: u8) -> Head {
+    fn head(mut self, fields: Vec<Field>, minor: u8) -> Head {
+        if let Some(start) = self.text.get_mut(..self.start.len()) {
+            start.copy_from_slice(&self.start);
+        }
         let framing_folded = self.folds.iter().any(|fold| {
             let folded = fields.iter().rfind(|field| field.name.start < *fold);
             let name = folded.and_then(|field| self.text.get(field.name.clone()));
@@ -448,6 +463,14 @@ fn places(text: &[u8], headers: &[httparse::Header<'_>]) -> Vec<Field> {
             value: place(text, header.value),
         })
         .collect()
+}
+
+/// What is no UTF-8 is told byte by byte, so that what differs reads so.
+pub fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => bytes.escape_ascii().to_string().into(),
+    }
 }
 
 /// Where in `text` a slice of it stands.

@@ -2,7 +2,7 @@
 
 use recording::Exchange;
 
-use super::head::{Head, HeadBuffer, RequestHead};
+use super::head::{Head, HeadBuffer, RequestHead, readable};
 use super::message::Message;
 use crate::{Answer, Shown};
 
@@ -18,14 +18,11 @@ pub fn request(exchange: &Exchange) -> Shown {
     let Ok(head) = RequestHead::parse(buffer.bytes()) else {
         return Shown::default();
     };
-    let target = String::from_utf8_lossy(head.target());
+    let target = readable(head.target());
     let mut parameters: Vec<String> = head
         .head
         .fields()
-        .map(|(name, value)| {
-            let name = String::from_utf8_lossy(name);
-            format!("{name}: {}", String::from_utf8_lossy(value))
-        })
+        .map(|(name, value)| format!("{}: {}", readable(name), readable(value)))
         .collect();
     let body = bytes.get(used..).unwrap_or_default();
     match body.len() {
@@ -59,10 +56,7 @@ pub fn response(exchange: &Exchange, max_rows: usize) -> Answer {
     answer.messages.push(message.head.status.to_string());
     let trailers = message.trailers.iter().flat_map(Head::fields);
     for (name, value) in message.head.head.fields().chain(trailers) {
-        let (name, value) = (
-            String::from_utf8_lossy(name),
-            String::from_utf8_lossy(value),
-        );
+        let (name, value) = (readable(name), readable(value));
         answer.messages.push(format!("{name}: {value}"));
     }
     answer.cut = message.cut;
@@ -140,5 +134,9 @@ mod tests {
         let euro = exchange("", b"HTTP/1.1 200 OK\r\n\r\na\xe2\x82", 99);
         assert_eq!(response(&euro, 9).rows, [["a"]]);
         assert_eq!(request(&cut), Shown::default());
+        let mut latin = exchange("", b"", 0);
+        latin.request.bytes = b"GET /caf\xe9 HTTP/1.1\r\nA: \xe4\r\n\r\n".to_vec();
+        assert_eq!(request(&latin).statement.as_deref(), Some(r"GET /caf\xe9"));
+        assert_eq!(request(&latin).parameters, [r"A: \xe4"]);
     }
 }

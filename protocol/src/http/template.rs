@@ -3,11 +3,13 @@
 use recording::Statement;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::head::readable;
+
 /// Longer text is cut: its beginning tells enough.
 const MAX_TEXT: usize = 1024;
 
 pub fn statement(method: &str, target: &[u8]) -> Statement {
-    let target = String::from_utf8_lossy(target);
+    let target = readable(target);
     named(match method {
         "CONNECT" => "CONNECT {authority}".to_owned(),
         _ => format!("{method} {}", template(origin_form(&target))),

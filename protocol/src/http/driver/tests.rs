@@ -88,6 +88,18 @@ fn requests_are_addressed_to_the_target() {
     );
 }
 
+#[test]
+fn a_target_of_any_bytes_is_sent_as_it_is() {
+    let mut request = recorded("", "");
+    request.request.bytes = b"GET /caf\xe9 HTTP/1.1\r\nHost: old\r\n\r\n".to_vec();
+    let mut driver = driver(to_target());
+    for _ in 0..2 {
+        let mut out = Vec::new();
+        driver.send(&request, &mut out).unwrap();
+        assert_eq!(out, b"GET /caf\xe9 HTTP/1.1\r\nHost: new:8080\r\n\r\n");
+    }
+}
+
 proptest! {
     #[test]
     fn a_request_is_sent_the_same_whatever_was_sent_before(

@@ -50,6 +50,23 @@ fn a_request_is_read() {
 }
 
 #[test]
+fn a_target_may_be_of_any_bytes_and_the_rest_of_its_line_not() {
+    let text = b"GET /caf\xe9?\xff\xc3\xa9 HTTP/1.1\r\nHost: \xe9\r\n\r\n";
+    let read = RequestHead::parse(text).unwrap();
+    assert_eq!(read.target(), b"/caf\xe9?\xff\xc3\xa9");
+    assert_eq!(read.head.unchanged(), Some(&text[..]));
+    assert_eq!(read.head.value("host"), Some(&b"\xe9"[..]));
+    for odd in [
+        &b"G\xe9T / HTTP/1.1\r\n\r\n"[..],
+        b"GET / HTTP/1.\xe9\r\n\r\n",
+        b"GET /\xe9\r\n\r\n",
+        b"GET /\xe9 a HTTP/1.1\r\n\r\n",
+    ] {
+        RequestHead::parse(odd).unwrap_err();
+    }
+}
+
+#[test]
 fn lengths_are_certain_or_a_fault() {
     for (fields, length) in [
         ("", Ok((None, None))),
