@@ -249,13 +249,17 @@ fn fate(options: &Options, row: &Exchange) -> (String, Option<&'static str>) {
         Err(DriverError::Unsupported(why)) => (shown(options, row), Some(why)),
         Err(_) => (shown(options, row), None),
         Ok(()) => {
-            let first = bytes
-                .split(|byte| *byte == b'\n')
-                .next()
-                .unwrap_or_default();
-            (String::from_utf8_lossy(first).into_owned(), None)
+            let first = bytes.split(|byte| *byte == b'\n').next();
+            (readable(first.unwrap_or_default()), None)
         }
     }
+}
+
+/// What is no UTF-8 is told byte by byte.
+fn readable(line: &[u8]) -> String {
+    let line = line.trim_ascii_end();
+    let text = String::from_utf8(line.to_vec());
+    text.unwrap_or_else(|_| line.escape_ascii().to_string())
 }
 
 /// One line, without what a terminal might obey.
@@ -449,5 +453,10 @@ mod tests {
         assert_eq!(told(&http), "connect");
         http.share_connections(NonZeroUsize::MIN).unwrap();
         assert_eq!(told(&http), "share 1 connections");
+    }
+    #[test]
+    fn a_request_of_any_bytes_can_be_read() {
+        assert_eq!(readable("GET /é HTTP/1.1\r".as_bytes()), "GET /é HTTP/1.1");
+        assert_eq!(readable(b"GET /\xe9 HTTP/1.1\r"), r"GET /\xe9 HTTP/1.1");
     }
 }

@@ -34,8 +34,8 @@ const ROLLED_BACK: &str = "transactions rolled back, for what had failed in them
 /// How long the target may take to ask for what is held back for it, say a body after `Expect:
 /// 100-continue`: a client need not wait for ever (RFC 9110, section 10.1.1).
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
-/// Keep-alive time-outs are a second or longer, as a rule.
-const LONG_IDLE: Duration = Duration::from_millis(500);
+/// A connection that served less than that ago is not looked at before it is used: a busy one costs nothing.
+const LONG_IDLE: Duration = Duration::from_millis(10);
 /// The same to answer what the recorded client broke off when it was answered: a target that does not may wait for
 /// the rest for ever.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
@@ -229,12 +229,14 @@ impl<'a> Session<'a> {
         None
     }
 
-    /// Is there something to be read first? A target may have closed a connection that was idle for long.
+    /// Is there something to be read first? A target may have closed a connection that was idle.
     fn has_news(&self) -> bool {
-        let due_at = self.queue.peek().map(|job| job.intended_at);
-        let idle = due_at.unwrap_or_default().since(self.answered_at);
+        let idle_since = match self.used {
+            true => self.answered_at,
+            false => self.connected_at,
+        };
         self.queue.under_way() == 0
-            && idle > LONG_IDLE.as_nanos() as u64
+            && self.worker.now().since(idle_since) > LONG_IDLE.as_nanos() as u64
             && self.stream.as_ref().is_some_and(Stream::has_news)
     }
 
