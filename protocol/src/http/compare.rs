@@ -81,6 +81,7 @@ const SET_COOKIE: &str = "set-cookie";
 const COOKIE_ATTRIBUTES: &str = "set-cookie ";
 const MULTIPART: &str = "multipart/";
 const BOUNDARY: &str = "boundary";
+const INTERIMS: &str = "interim responses";
 const BODY: &str = "body";
 const ABSENT: &str = "absent";
 
@@ -99,6 +100,7 @@ pub fn compare(expected: &Exchange, observed: &Exchange, terms: &Terms) -> Vec<D
     match (Message::of(expected), Message::of(observed)) {
         (Some(old), Some(new)) => {
             let names = Names::new(expected, observed, terms);
+            compare_interims([&old, &new], &mut differences);
             compare_fields([&old, &new], &terms.options, &names, &mut differences);
             if digest(expected) != digest(observed) {
                 let sides = [expected, observed];
@@ -189,6 +191,29 @@ fn by_digest(place: &str, expected: &Exchange, observed: &Exchange) -> Differenc
     let name = |exchange: &Exchange| format!("digest {:016x}", digest(exchange));
     let (old, new) = (name(expected), name(observed));
     difference(DifferenceKind::Values, place, &old, &new)
+}
+
+/// Interim responses by their statuses, each once. Whether a `100 Continue` or `102 Processing` comes is a matter of
+/// time.
+fn compare_interims(messages: [&Message; 2], differences: &mut Vec<Difference>) {
+    let [old, new] = messages.map(|message| {
+        let mut told = message.interims.clone();
+        told.retain(|status| ![100, 102].contains(status));
+        told.dedup();
+        let told: Vec<String> = told.iter().map(u16::to_string).collect();
+        told.join(", ")
+    });
+    if old != new {
+        let mut place = INTERIMS.to_owned();
+        if old.is_empty() != new.is_empty() {
+            place += one_sided(new.is_empty());
+        }
+        let [old, new] = [&old, &new].map(|told| match told.as_str() {
+            "" => ABSENT,
+            told => told,
+        });
+        differences.push(difference(DifferenceKind::Headers, &place, old, new));
+    }
 }
 
 fn compare_fields(

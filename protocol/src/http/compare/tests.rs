@@ -68,6 +68,33 @@ fn between_bytes(terms: &Terms, old: &[u8], new: &[u8]) -> Vec<String> {
 }
 
 #[test]
+fn interim_responses_are_compared_but_for_those_that_time_tells() {
+    let after = |interims: &[&str]| {
+        let interims = interims.iter().map(|it| format!("HTTP/1.1 {it}\r\n\r\n"));
+        interims.collect::<String>() + &message("200 OK", "", "a")
+    };
+    let [go_on, wait, hints] = ["100 Continue", "102 Processing", "103 Early Hints"];
+    let plain = after(&[]);
+    assert_eq!(between(&plain, &after(&[go_on, wait, wait])), [""; 0]);
+    assert_eq!(
+        between(&after(&[hints, go_on, hints]), &after(&[hints])),
+        [""; 0]
+    );
+    assert_eq!(
+        between(&plain, &after(&[go_on, hints])),
+        ["headers, interim responses, added: absent / 103"]
+    );
+    assert_eq!(
+        between(&after(&[hints]), &plain),
+        ["headers, interim responses, removed: 103 / absent"]
+    );
+    assert_eq!(
+        between(&after(&[hints]), &after(&["199 Odd", hints])),
+        ["headers, interim responses: 103 / 199, 103"]
+    );
+}
+
+#[test]
 fn what_is_no_utf_8_differs_too() {
     let with = |byte: u8| {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Name: caf";
