@@ -64,6 +64,13 @@ impl<'a> Names<'a> {
             })
     }
 
+    /// Is each the port of its own server?
+    pub(super) fn are_ports(&self, old: &str, new: &str) -> bool {
+        self.known().is_some_and(|[old_name, new_name]| {
+            !old_name.port.is_empty() && [old, new] == [&old_name.port, &new_name.port]
+        })
+    }
+
     /// Both with another word for the own name, the same one, where none has the other's name in it too.
     pub(super) fn read<'t>(&self, old: &'t str, new: &'t str) -> [Cow<'t, str>; 2] {
         if let Some([old_name, new_name]) = self.known()
@@ -150,6 +157,7 @@ impl Name {
 
 #[cfg(test)]
 mod tests {
+    use super::super::json;
     use super::*;
 
     fn names(old: &str, new: &str) -> Names<'static> {
@@ -210,6 +218,30 @@ mod tests {
         let named = names("http://old:81", "http://new:82");
         assert!(named.is_same("http://old/", "http://new/"));
         assert!(!named.is_same("http://old/", "http://new:82/"));
+    }
+
+    #[test]
+    fn a_port_alone_is_each_sides_own() {
+        let names_of = |old, new| names(&format!("http://{old}"), &format!("http://{new}"));
+        assert!(names_of("a:8080", "a:8081").are_ports("8080", "8081"));
+        assert!(!names_of("a:8080", "a:8081").are_ports("8080", "8080"));
+        assert!(!names_of("a:8080", "a:8081").are_ports("8081", "8080"));
+        assert!(!names_of("a", "b").are_ports("", ""));
+        let names = names_of("a:8080", "a:8081");
+        for (old, new, same) in [
+            (r#"{"port":8080}"#, r#"{"port":8081}"#, true),
+            (
+                r#"{"a":{"listenPort":"8080"}}"#,
+                r#"{"a":{"listenPort":"8081"}}"#,
+                true,
+            ),
+            (r#"{"port":8080}"#, r#"{"port":"8081"}"#, false),
+            (r#"{"port":8080}"#, r#"{"port":8082}"#, false),
+            (r#"{"port":{"n":8080}}"#, r#"{"port":{"n":8081}}"#, false),
+        ] {
+            let found = json::differences(old, new, &names).unwrap();
+            assert_eq!(found.is_empty(), same, "{old} {new}");
+        }
     }
 
     #[test]
