@@ -403,7 +403,11 @@ impl<'a> Session<'a> {
                 return Poll::Pending;
             };
             let at = self.worker.now();
-            let written = ready!(Pin::new(stream).poll_write(cx, rest))?;
+            let Poll::Ready(written) = Pin::new(stream).poll_write(cx, rest) else {
+                self.expect_answer();
+                return Poll::Pending;
+            };
+            let written = written?;
             if written == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
@@ -533,19 +537,24 @@ impl<'a> Session<'a> {
         self.lose_oldest(reason, None);
     }
 
-    /// Sets the time by which the oldest request under way must be answered.
+    /// Sets the time by which the oldest request under way must be answered. A target that answered early may not
+    /// read the rest of what it answered, and nothing can be sent behind that: the same time holds.
     fn expect_answer(&mut self) {
         let deadline = match self.queue.oldest() {
-            Some(job) if job.flight.is_begun() => {
+            Some(job) => {
                 let recorded = job.row.service_ns().unwrap_or(0);
                 let patience = Duration::from_nanos(recorded).saturating_mul(PATIENCE);
                 let mut timeout = self.worker.shared.request_timeout;
                 if job.row.reason.as_deref() == Some(BROKEN_OFF) {
                     timeout = timeout.min(ANSWERED_WITHIN);
                 }
-                job.flight.sent_at + patience.max(timeout)
+                let since = job.flight.sent_at.max(job.flight.ready_at);
+                since + patience.max(timeout)
             }
-            _ => NO_DEADLINE,
+            None if self.written < self.out.len() => {
+                self.answered_at + self.worker.shared.request_timeout
+            }
+            None => NO_DEADLINE,
         };
         self.watch.deadline.set(deadline);
     }

@@ -373,6 +373,10 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
         if stream.write_all(answer.as_bytes()).is_err() {
             break;
         }
+        if word == "deaf" {
+            // It reads nothing more.
+            return;
+        }
     }
     connections.lock().unwrap().remove(&number);
     let _ = stream.shutdown(std::net::Shutdown::Both);

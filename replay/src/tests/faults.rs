@@ -209,6 +209,23 @@ fn what_takes_long_on_the_target_is_waited_for() {
 }
 
 #[test]
+fn who_answers_early_and_reads_no_more_is_not_waited_for_for_ever() {
+    let server = Server::start();
+    let mut tape = Tape::default();
+    tape.open(1);
+    tape.say(1, &format!("deaf\n{}", "x".repeat(16 << 20)));
+    tape.say(1, "behind");
+    tape.say(1, "over another connection");
+    let options = Options {
+        drain_timeout: Duration::from_secs(60),
+        ..free(server.address)
+    };
+    let played = play(tape, &options);
+    assert_eq!(played.story(), ["ok"; 4]);
+    assert_eq!(server.conversations().len(), 2);
+}
+
+#[test]
 fn memory_is_bounded_by_the_budget() {
     let server = Server::start();
     let rows = 2_000;
