@@ -273,8 +273,12 @@ impl Decoder for HttpDecoder {
     }
 
     fn end(&mut self, from: Side, _at: Timestamp, out: &mut Vec<Exchange>) {
-        if from == Side::Server && self.opaque.is_none() && self.rejected.is_none() {
-            self.end_server(out);
+        if self.opaque.is_some() || self.rejected.is_some() {
+            return;
+        }
+        match from {
+            Side::Client => self.end_client(),
+            Side::Server => self.end_server(out),
         }
     }
 

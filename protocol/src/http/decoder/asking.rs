@@ -401,6 +401,19 @@ impl HttpDecoder {
         }
     }
 
+    /// The client is done: what is answered from here on is answered because of that, if it is not whole. (A replay
+    /// can't say so, for a target would take it for a client that has gone.)
+    pub(super) fn end_client(&mut self) {
+        let answering = self.under_way.len() == 1 && matches!(self.server, Server::Reply(_));
+        if let Some(newest) = self.under_way.back_mut()
+            && !newest.whole
+            && !newest.answered
+            && !answering
+        {
+            newest.exchange.notes.add(Notes::REQUEST_GAP);
+        }
+    }
+
     /// A request of which only the beginning is known.
     pub(super) fn push_cut(&mut self, head: &[u8], began: Timestamp, at: Timestamp) {
         let mut words = head.split(|byte| *byte == b' ');

@@ -135,6 +135,30 @@ fn a_request_that_is_answered_before_its_end_ends_where_its_client_stops() {
             broken_off,
             false,
         ),
+        // The answer is to what came after the end, or before it.
+        (
+            &[client(plain), End(Client), server(no)],
+            "fin",
+            incomplete,
+            true,
+        ),
+        (
+            &[
+                client(plain),
+                server(begun),
+                End(Client),
+                server("\r\n0\r\n\r\n"),
+            ],
+            "fin",
+            broken_off,
+            false,
+        ),
+        (
+            &[client(plain), server(no), End(Client), End(Server)],
+            "fin",
+            broken_off,
+            false,
+        ),
         // The body may yet have come.
         (&[client(plain), server(no)], "idle", incomplete, true),
         (
