@@ -59,6 +59,8 @@ pub(crate) struct Session<'a> {
     used: bool,
     /// A request was answered over the connection, by whomever it was sent.
     served: bool,
+    /// Something came over it in this very turn.
+    just_read: bool,
     /// Index among the requests under way of the first whose bytes are not all with the kernel.
     unsent: usize,
     out: Vec<u8>,
@@ -121,6 +123,7 @@ impl<'a> Session<'a> {
             loan: None,
             used: false,
             served: false,
+            just_read: false,
             unsent: 0,
             out: Vec::new(),
             written: 0,
@@ -154,6 +157,7 @@ impl<'a> Session<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.just_read = false;
         loop {
             if let Poll::Ready(reason) = self.watch.poll_stopped(cx) {
                 return Poll::Ready(End::Lost(reason));
@@ -189,7 +193,7 @@ impl<'a> Session<'a> {
                 Ok(0) if self.stream.is_some() => {
                     return Poll::Ready(End::Lost(reason::SESSION_LOST));
                 }
-                Ok(_) => {}
+                Ok(_) => self.just_read = true,
                 Err(end) => return Poll::Ready(end),
             }
         }
@@ -235,7 +239,8 @@ impl<'a> Session<'a> {
             true => self.answered_at,
             false => self.connected_at,
         };
-        self.queue.under_way() == 0
+        !self.just_read
+            && self.queue.under_way() == 0
             && self.worker.now().since(idle_since) > LONG_IDLE.as_nanos() as u64
             && self.stream.as_ref().is_some_and(Stream::has_news)
     }
