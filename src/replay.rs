@@ -145,8 +145,11 @@ pub fn replay(
     bar.finish_and_clear();
     manifest
         .map_err(|_| anyhow!("the replay panicked"))?
-        .map_err(refused)
-        .with_context(|| format!("failed to replay against {}", options.target))
+        .map_err(failed(options))
+}
+
+pub fn failed(options: &Options) -> impl Fn(ReplayError) -> anyhow::Error {
+    move |error| refused(error).context(format!("failed to replay against {}", options.target))
 }
 
 /// What does not go together is wrong usage.

@@ -29,6 +29,9 @@ const TAIL: u64 = 16 << 10;
 /// Run a whole rehearsal: restore and replay on the old version, again on the old version, and on the
 /// new; compare; gate.
 ///
+/// A target that has no restore command is tried before anything else: it must be there and let the
+/// recorded users in.
+///
 /// What differs between the two runs on the old version is noise, and does not count. The report is
 /// written as report.html and report.json into the plan's output folder, beside the runs. Exits as
 /// compare does: with 0 when the gate passed, 3 when it failed, 4 when the data cannot carry a verdict.
@@ -84,12 +87,22 @@ pub fn run(args: Args) -> Result<Exit> {
     for options in [&old, &new] {
         ::replay::check(&recording, options).map_err(replay::refused)?;
     }
+    for what in recording.left_out() {
+        tracing::warn!("the recording is not whole: {what}");
+    }
+    let stop = interrupt::flag()?;
+    for (side, options) in [(&plan.old, &old), (&plan.new, &new)] {
+        // What is restored may not be there before.
+        if side.restore.is_none() {
+            ::replay::reach(&recording, options, &stop).map_err(replay::failed(options))?;
+        }
+    }
     make(&plan.output)?;
     let rehearsal = Rehearsal {
         recording,
         folder,
         quiet: args.quiet,
-        stop: interrupt::flag()?,
+        stop,
     };
     let comparison = rehearsal.rehearse(&plan, [&old, &new], gate);
     if comparison.is_err() {

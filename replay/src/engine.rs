@@ -55,6 +55,8 @@ pub(crate) struct Report {
     pub(crate) new_errors: u64,
     /// What a reader of the verdict must know.
     pub(crate) notes: Vec<String>,
+    /// Why connections and logins failed, in the target's words.
+    pub(crate) complaints: Vec<String>,
     /// Not all of the recording was replayed.
     pub(crate) cut_short: bool,
     /// The most that rows held at once.
@@ -311,14 +313,12 @@ fn summarize(
             *complaints.entry(complaint).or_insert(0) += count;
         }
     }
-    notes.extend(
-        complaints
-            .into_iter()
-            .map(|(complaint, count)| match count {
-                1 => complaint.clone(),
-                count => format!("{complaint} ({count} times)"),
-            }),
-    );
+    let complaints = complaints
+        .into_iter()
+        .map(|(complaint, count)| match count {
+            1 => complaint.clone(),
+            count => format!("{complaint} ({count} times)"),
+        });
     Report {
         started_at: paced.started_at,
         finished_at: shared.clock.now(),
@@ -326,6 +326,7 @@ fn summarize(
         histograms,
         new_errors,
         notes,
+        complaints: complaints.collect(),
         cut_short: stopped || read.failed.is_some(),
         peak_bytes: shared.budget.peak(),
     }

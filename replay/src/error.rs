@@ -29,11 +29,12 @@ pub enum ReplayError {
         host: String,
         source: std::io::Error,
     },
-    #[error("the target {target} does not answer: {source}")]
-    Unreachable {
-        target: String,
-        source: std::io::Error,
-    },
+    #[error("the target does not answer: {0}")]
+    Unreachable(std::io::Error),
+    #[error(
+        "the target lets nobody of the recording in: {0}; see to its users, passwords and databases first"
+    )]
+    Login(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +15,7 @@ use crate::engine::{self, Sink};
 use crate::error::ReplayError;
 use crate::options::Options;
 use crate::progress::Progress;
+use crate::reach::reach;
 use crate::schedule::{Plan, Schedule};
 use crate::target;
 
@@ -42,7 +43,7 @@ pub fn run(
     stop: &Arc<AtomicBool>,
 ) -> Result<Manifest, ReplayError> {
     check(recording, options)?;
-    reach(options)?;
+    reach(recording, options, stop)?;
     open_more_files();
     let source = recording.manifest();
     let mut manifest = Manifest::new(ContentKind::Run, Clock::start().now());
@@ -67,6 +68,7 @@ pub fn run(
     let report = engine::replay(rows, options, &mut writer, progress, stop)?;
     tracing::debug!(report.peak_bytes, "the most that rows held");
     let mut notes = report.notes;
+    notes.extend(report.complaints);
     notes.extend(
         recording
             .left_out()
@@ -166,23 +168,4 @@ fn open_more_files() {
     {
         tracing::warn!("no more than {soft} files can be open at once: {error}");
     }
-}
-
-/// Better one error now than one for each session.
-fn reach(options: &Options) -> Result<(), ReplayError> {
-    let patience = options
-        .target
-        .connect_timeout
-        .unwrap_or(options.connect_timeout);
-    let mut last = std::io::ErrorKind::AddrNotAvailable.into();
-    for address in &options.target.addresses()? {
-        match TcpStream::connect_timeout(address, patience) {
-            Ok(_) => return Ok(()),
-            Err(error) => last = error,
-        }
-    }
-    Err(ReplayError::Unreachable {
-        target: options.target.to_string(),
-        source: last,
-    })
 }

@@ -35,9 +35,11 @@ pub struct Target {
 pub enum TargetError {
     #[error("{0:?} is not a URL: {1}")]
     Url(String, url::ParseError),
+    #[error("{text:?} is not a URL: begin it with {known}")]
+    NoScheme { text: String, known: String },
     #[error("no protocol has the URL scheme {scheme:?}: try {known}")]
     Scheme { scheme: String, known: String },
-    #[error("the target's URL names no host")]
+    #[error("the target's URL names no host: write it as scheme://host")]
     NoHost,
     #[error(
         "the target's URL has a path, and each request has its own: leave it out, and change paths by --rewrite-url"
@@ -67,7 +69,13 @@ const SSL_MODES: &str = "disable, prefer, require, verify-ca or verify-full";
 impl Target {
     /// Reads `scheme://[user[:password]@]host[:port][/database][?parameters]`.
     pub fn parse(text: &str, protocols: &[&'static dyn Protocol]) -> Result<Target, TargetError> {
-        let url = Url::parse(text).map_err(|error| TargetError::Url(redacted(text), error))?;
+        let url = Url::parse(text).map_err(|error| match error {
+            url::ParseError::RelativeUrlWithoutBase => TargetError::NoScheme {
+                text: redacted(text),
+                known: known_schemes(protocols),
+            },
+            error => TargetError::Url(redacted(text), error),
+        })?;
         let protocol = protocols
             .iter()
             .copied()
@@ -284,18 +292,17 @@ fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
 fn known_schemes(protocols: &[&'static dyn Protocol]) -> String {
     let schemes = protocols.iter().filter_map(|p| p.url_schemes().first());
     let schemes: Vec<String> = schemes.map(|scheme| format!("{scheme}://")).collect();
-    schemes.join(", ")
+    schemes.join(" or ")
 }
 
 /// What may be shown of a text that might hold a password.
 fn redacted(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            let (scheme, _) = text.split_at(scheme);
-            let (_, rest) = text.split_at(at);
-            format!("{scheme}://...{rest}")
-        }
-        _ => text.to_owned(),
+    let Some((secret, rest)) = text.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    match secret.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://...@{rest}"),
+        None => format!("...@{rest}"),
     }
 }
 
@@ -358,7 +365,14 @@ mod tests {
                 "mysql://h",
                 "no protocol has the URL scheme \"mysql\": try lines://",
             ),
-            ("lines:///base", "the target's URL names no host"),
+            (
+                "lines:///base",
+                "the target's URL names no host: write it as scheme://host",
+            ),
+            (
+                "an_na:secret@h/base",
+                "\"...@h/base\" is not a URL: begin it with lines://",
+            ),
             (
                 "lines://h?sslmode=maybe",
                 "the target's URL has sslmode=\"maybe\": say disable, prefer, require, verify-ca or verify-full",

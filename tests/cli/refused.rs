@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::{record, rehearsal, run};
-use crate::packets::Talk;
-use crate::stopped::serve;
+use crate::packets::{Talk, message};
+use crate::stopped::{serve, welcome};
 
 const CAPTURED: &str = "postgresql://10.0.0.1:5432";
 
@@ -71,10 +71,17 @@ fn a_captured_server_is_refused_whatever_the_manifest_tells() {
 fn nothing_is_restored_for_a_plan_that_will_be_refused() {
     let dir = tempfile::tempdir().unwrap();
     recording(dir.path());
+    let refusing = refuses();
     let plan = dir.path().join("plan.toml");
     for (new, replay, why) in [
         (CAPTURED, "", "--allow-captured-target"),
         ("postgresql://10.0.0.2", "speed = -2.0", "pace"),
+        ("postgresql://127.0.0.1:1", "", "does not answer"),
+        (
+            &refusing,
+            "",
+            "lets nobody of the recording in: login refused: not you",
+        ),
     ] {
         let text = format!(
             "recording = \"monday.rec\"\noutput = \"runs\"\n\
@@ -97,7 +104,7 @@ fn a_plan_whose_restore_failed_can_be_run_again() {
     let plan = dir.path().join("plan.toml");
     let text = "recording = \"monday.rec\"\noutput = \"runs\"\n\
                 [old]\ntarget = \"postgresql://10.0.0.2\"\nrestore = \"echo broken; false\"\n\
-                [new]\ntarget = \"postgresql://10.0.0.2\"\n";
+                [new]\ntarget = \"postgresql://10.0.0.2\"\nrestore = \"true\"\n";
     fs::write(&plan, text).unwrap();
     for _ in 0..2 {
         let output = run(rehearsal().arg("run").arg(&plan), 1);
@@ -135,10 +142,11 @@ fn a_target_of_another_protocol_is_refused_before_anything_is_sent() {
 fn a_replay_of_which_nothing_was_answered_has_failed() {
     let dir = tempfile::tempdir().unwrap();
     let recording = recording(dir.path());
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = format!("postgresql://{}", server.local_addr().unwrap());
-    // Hangs up on everyone; ends with the process.
-    thread::spawn(move || server.incoming().for_each(drop));
+    // Lets everyone in, and hangs up.
+    let target = server(|mut client| {
+        read_start(&mut client)?;
+        client.write_all(&welcome())
+    });
     let mut replay = rehearsal();
     replay.arg("replay").arg(&recording).args(["--asap"]);
     replay.args(["--target", &target, "-o"]);
@@ -155,43 +163,73 @@ fn a_replay_of_which_nothing_was_answered_has_failed() {
 
 /// In words that a terminal would obey.
 fn refuse(mut client: TcpStream) -> io::Result<()> {
+    read_start(&mut client)?;
+    let told = b"SFATAL\0C28P01\0Mnot you, \x1b[2Jann\0\0";
+    client.write_all(&message(b'E', told))
+}
+
+fn read_start(client: &mut TcpStream) -> io::Result<()> {
     let mut len = [0; 4];
     client.read_exact(&mut len)?;
-    let mut start = vec![0; u32::from_be_bytes(len) as usize - 4];
-    client.read_exact(&mut start)?;
-    let told = b"SFATAL\0C28P01\0Mnot you, \x1b[2Jann\0\0";
-    let mut error = vec![b'E'];
-    error.extend((told.len() as u32 + 4).to_be_bytes());
-    error.extend(told);
-    client.write_all(&error)
+    client.read_exact(&mut vec![0; u32::from_be_bytes(len) as usize - 4])
+}
+
+/// The URL of a server that does so with each client; it ends with the process.
+fn server(mut each: impl FnMut(TcpStream) -> io::Result<()> + Send + 'static) -> String {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgresql://{}?sslmode=disable",
+        server.local_addr().unwrap()
+    );
+    thread::spawn(move || {
+        for client in server.incoming() {
+            // Some only look whether it is there.
+            let _ = client.and_then(&mut each);
+        }
+    });
+    url
+}
+
+fn refuses() -> String {
+    server(refuse)
+}
+
+#[test]
+fn a_target_that_lets_nobody_in_is_not_replayed_against() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recording(dir.path());
+    let output = dir.path().join("run");
+    let mut replay = rehearsal();
+    replay.args(["replay", "-q"]).arg(&recording);
+    replay.args(["--target", &refuses(), "-o"]).arg(&output);
+    let said = told(&run(&mut replay, 1));
+    let why = "lets nobody of the recording in: login refused: not you, \u{fffd}[2Jann (28P01)";
+    assert!(said.contains(why), "{said}");
+    assert!(!output.exists());
 }
 
 #[test]
 fn a_plan_of_which_nothing_was_answered_tells_why() {
     let dir = tempfile::tempdir().unwrap();
-    let recording = recording(dir.path());
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = format!("postgresql://{}", server.local_addr().unwrap());
-    thread::spawn(move || {
-        for client in server.incoming() {
-            // The first only looks whether it is there.
-            let _ = client.and_then(refuse);
+    recording(dir.path());
+    let plan = dir.path().join("plan.toml");
+    // The first is let in, and no one after it.
+    let mut logins = 0;
+    let target = server(move |mut client| {
+        read_start(&mut client)?;
+        logins += 1;
+        match logins {
+            1 => client.write_all(&welcome()),
+            _ => client.write_all(&message(b'E', b"SFATAL\0C53300\0Mtoo many\0\0")),
         }
     });
-    let plan = dir.path().join("plan.toml");
-    let target = format!("target = \"{target}?sslmode=disable\"\n");
+    let target = format!("target = \"{target}\"\nrestore = \"true\"\n");
     let text =
         format!("recording = \"monday.rec\"\noutput = \"runs\"\n[old]\n{target}[new]\n{target}");
     fs::write(&plan, text).unwrap();
-    let why = "not you, \u{fffd}[2Jann (28P01)";
     let said = told(&run(rehearsal().args(["run", "-q"]).arg(&plan), 1));
-    assert!(said.contains(why), "{said}");
-    let mut replay = rehearsal();
-    replay.args(["replay", "-q"]).arg(&recording);
-    replay.args(["--target", target.split('"').nth(1).unwrap(), "-o"]);
-    let output = run(replay.arg(dir.path().join("run")), 1);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains(why), "{said}");
+    assert!(said.contains("nothing was replayed"), "{said}");
+    assert!(said.contains("login refused: too many (53300)"), "{said}");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn statement(number: u64, when: &str) -> Vec<u8> {
     format!("SELECT {number} /* {when} */\0").into_bytes()
 }
 
-fn welcome() -> Vec<u8> {
+pub fn welcome() -> Vec<u8> {
     [message(b'R', &[0; 4]), message(b'Z', b"I")].concat()
 }
 

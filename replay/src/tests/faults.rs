@@ -27,7 +27,7 @@ fn a_refused_connection_loses_the_session_by_name() {
         "skipped: session lost: connection failed",
     ];
     assert_eq!(played.story(), expected);
-    assert!(played.report.notes[0].starts_with("connection failed: "));
+    assert!(played.report.complaints[0].starts_with("connection failed: "));
     assert!(played.report.ledger.balanced());
 }
 
@@ -43,7 +43,8 @@ fn a_refused_login_keeps_the_servers_words() {
         "skipped: session lost: login refused",
     ];
     assert_eq!(played.story(), expected);
-    assert_eq!(played.report.notes, ["login refused: go away (refused)"]);
+    let told = ["login refused: go away (refused)"];
+    assert_eq!(played.report.complaints, told);
     assert_eq!(
         played.rows[0].response.as_ref().unwrap().body,
         b"refused x\n"

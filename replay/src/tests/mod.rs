@@ -1,7 +1,7 @@
 //! The engine against a server in this process that speaks a protocol of lines.
 
 mod cancels;
-mod fake;
+pub(crate) mod fake;
 mod faults;
 mod lessons;
 mod rules;
