@@ -1,13 +1,15 @@
 //! `rehearsal compare`: two runs, request by request.
 
 use std::fs;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use analyze::{Comparison, Gate, Outcome, report};
-use anyhow::{Context, Result};
+use analyze::{AnalyzeError, Comparison, Gate, Outcome, report};
+use anyhow::{Context, Result, bail};
+use nix::unistd::{AccessFlags, access};
 use recording::Recording;
 use serde::Deserialize;
 
@@ -19,7 +21,8 @@ use crate::{Exit, Usage, print};
 /// Answers are compared request by request; the order of rows counts only where the statement says
 /// ORDER BY (one that an earlier request prepared: in its first 64 KiB). What also differs between OLD
 /// and a second run on the old version (--noise) is shown apart and does not count. Exits with 0 when
-/// the gate passed, 3 when it failed, 4 when the data cannot carry a verdict.
+/// the gate passed, 3 when it failed, 4 when the data cannot carry a verdict. Runs of two recordings, or one
+/// run given twice, are wrong usage.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("The gate (--fail-on):\n\n{}", Gate::HELP))]
 pub struct Args {
@@ -88,9 +91,17 @@ impl Terms {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
+    let json_to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    // Better told now than after an hour of work.
+    for file in args
+        .html
+        .iter()
+        .chain(args.json.iter().filter(|_| !json_to_stdout))
+    {
+        can_write(file).with_context(|| failed_to_write(file))?;
+    }
     let noise = args.noise.as_deref();
     let comparison = compare(&args.old, &args.new, noise, args.fail_on, &args.terms)?;
-    let json_to_stdout = args.json.as_deref() == Some(Path::new("-"));
     // First what can't fail for a file.
     if !json_to_stdout {
         print(&report::terminal(&comparison))?;
@@ -123,7 +134,10 @@ pub fn compare(
     };
     let new = open_run(new)?;
     let noise = noise.map(open_run).transpose()?;
-    Ok(analyze::compare(&old, &new, noise.as_ref(), &options)?)
+    analyze::compare(&old, &new, noise.as_ref(), &options).map_err(|error| match error {
+        AnalyzeError::OtherRecording { .. } | AnalyzeError::SameTwice { .. } => Usage::of(error),
+        error => error.into(),
+    })
 }
 
 fn open_run(dir: &Path) -> Result<Recording> {
@@ -147,7 +161,30 @@ pub fn exit(comparison: &Comparison) -> Exit {
 
 /// Reports quote what clients sent, so they are for their owner only.
 pub fn write(file: &Path, text: &str) -> Result<()> {
-    write_private(file, text).with_context(|| format!("failed to write {}", file.display()))
+    write_private(file, text).with_context(|| failed_to_write(file))
+}
+
+fn failed_to_write(file: &Path) -> String {
+    format!("failed to write {}", file.display())
+}
+
+/// Leaves everything as it is: an earlier report stays until there is a new one.
+fn can_write(file: &Path) -> Result<()> {
+    match fs::metadata(file) {
+        Ok(found) if found.is_dir() => bail!("it is a folder"),
+        Ok(_) => access(file, AccessFlags::W_OK)?,
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
+            let parent = file.parent().filter(|it| !it.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            if !parent.is_dir() {
+                bail!("make the folder that it is to be in first");
+            }
+            access(parent, AccessFlags::W_OK | AccessFlags::X_OK)
+                .with_context(|| format!("no file can be made in {}", parent.display()))?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 fn write_private(file: &Path, text: &str) -> io::Result<()> {
@@ -180,6 +217,22 @@ mod tests {
         write(&file, "newer").unwrap();
         assert_eq!(mode(), 0o600);
         assert_eq!(fs::read_to_string(&file).unwrap(), "newer");
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_is_known_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |file: &Path| format!("{:#}", can_write(file).unwrap_err());
+        assert_eq!(told(dir.path()), "it is a folder");
+        let nowhere = dir.path().join("none/report.html");
+        assert!(told(&nowhere).starts_with("make the folder"));
+        let report = dir.path().join("report.html");
+        can_write(&report).unwrap();
+        assert!(!report.exists());
+        fs::write(&report, "of before").unwrap();
+        can_write(&report).unwrap();
+        assert_eq!(fs::read_to_string(&report).unwrap(), "of before");
+        assert!(told(&report.join("x")).starts_with("make the folder"));
     }
 
     #[test]

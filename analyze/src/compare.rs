@@ -176,6 +176,7 @@ pub fn compare(
     noise: Option<&Recording>,
     options: &Options,
 ) -> Result<Comparison, AnalyzeError> {
+    belong_together(old, new, noise)?;
     let sides = [&About::of(old), &About::of(new)];
     let noise_side = noise.map(About::of);
     let mut comparer = Comparer::new(sides, noise_side.as_ref(), options, protocol::by_name);
@@ -189,6 +190,44 @@ pub fn compare(
         noise.map(About::of),
         options,
     ))
+}
+
+/// Runs of one recording, each given once?
+fn belong_together(
+    old: &Recording,
+    new: &Recording,
+    noise: Option<&Recording>,
+) -> Result<(), AnalyzeError> {
+    let noise = noise.map(|noise| (Which::Noise, noise));
+    let mut before = vec![(Which::Old, old)];
+    for (which, run) in [(Which::New, new)].into_iter().chain(noise) {
+        let [(old_id, old), (id, other)] = [old, run].map(recording_of);
+        if id != old_id {
+            return Err(AnalyzeError::OtherRecording { which, old, other });
+        }
+        let id = &run.manifest().id;
+        let same = before.iter().find(|(_, it)| it.manifest().id == *id);
+        if let Some(&(other, _)) = same {
+            return Err(AnalyzeError::SameTwice { which, other });
+        }
+        before.push((which, run));
+    }
+    Ok(())
+}
+
+/// Its id, and how it is told.
+fn recording_of(directory: &Recording) -> (&str, String) {
+    let manifest = directory.manifest();
+    let here = directory.dir().display().to_string();
+    let (id, path) = match &manifest.run {
+        Some(run) => (&run.recording, &run.recording_path),
+        None => (&manifest.id, &here),
+    };
+    let told = match id.as_str() {
+        "" => format!("a recording that has lost its id ({path})"),
+        id => format!("the recording {id} ({path})"),
+    };
+    (id, told)
 }
 
 fn rows(which: Which, recording: &Recording) -> Result<Rows<'static>, AnalyzeError> {

@@ -23,6 +23,14 @@ pub enum AnalyzeError {
         session: u64,
         seq: u32,
     },
+    #[error("OLD is of {old}, and {which} of {other}: compare runs of one recording")]
+    OtherRecording {
+        which: Which,
+        old: String,
+        other: String,
+    },
+    #[error("{which} is the same run as {other}: compared with itself nothing differs")]
+    SameTwice { which: Which, other: Which },
     #[error("session {session} speaks a protocol that this build does not know: {protocol}")]
     UnknownProtocol { session: u64, protocol: String },
     #[error("cannot write the report as JSON: {0}")]

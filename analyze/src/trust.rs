@@ -60,7 +60,6 @@ impl Issues {
 /// The heaviest first.
 pub(crate) fn issues(comparison: &Comparison) -> Vec<Issue> {
     let mut issues = Issues(Vec::new());
-    same_recording(comparison, &mut issues);
     let sides = [
         ("OLD", Some(&comparison.old)),
         ("NEW", Some(&comparison.new)),
@@ -104,28 +103,6 @@ pub(crate) fn issues(comparison: &Comparison) -> Vec<Issue> {
         .0
         .sort_by_key(|issue| std::cmp::Reverse(issue.weight));
     issues.0
-}
-
-fn same_recording(comparison: &Comparison, issues: &mut Issues) {
-    let (old, new) = (&comparison.old.about, &comparison.new.about);
-    let noise = comparison.noise_run.as_ref().map(|side| &side.about);
-    if old.recording != new.recording || noise.is_some_and(|noise| noise.recording != old.recording)
-    {
-        issues.add(
-            Weight::Void,
-            Concerns::Everything,
-            "the compared directories are not of the same recording".to_owned(),
-            "compare runs of one recording",
-        );
-    }
-    if old.id == new.id || noise.is_some_and(|noise| noise.id == old.id || noise.id == new.id) {
-        issues.add(
-            Weight::NoPass,
-            Concerns::Everything,
-            "the same directory was given twice: compared with itself nothing differs".to_owned(),
-            "give three directories of their own",
-        );
-    }
 }
 
 /// Was all of the side written, and is all of it accounted for?

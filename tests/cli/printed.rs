@@ -189,6 +189,11 @@ fn errors_say_what_to_do() {
                 "lots",
             ],
         ),
+        (
+            "no_folder_for_a_report",
+            1,
+            &["compare", case, case, "--html", "{here}/no/such.html"],
+        ),
         ("not_a_run", 2, &["compare", case, case]),
         ("no_plan", 1, &["run", "{here}/plan.toml"]),
     ];

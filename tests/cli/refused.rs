@@ -232,6 +232,38 @@ fn a_plan_of_which_nothing_was_answered_tells_why() {
     assert!(said.contains("login refused: too many (53300)"), "{said}");
 }
 
+/// The URL of a server that gives everything the same answer.
+fn serves() -> String {
+    server(|client| {
+        thread::spawn(move || serve(client));
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_given_twice_is_not_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recording(dir.path());
+    let once = dir.path().join("run");
+    let mut replay = rehearsal();
+    replay.args(["replay", "-q", "--asap"]).arg(&recording);
+    run(replay.args(["--target", &serves(), "-o"]).arg(&once), 0);
+    let said = told(&run(rehearsal().arg("compare").args([&once, &once]), 2));
+    assert!(said.contains("NEW is the same run as OLD"), "{said}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_to_be_made_first() {
+    let dir = tempfile::tempdir().unwrap();
+    recording(dir.path());
+    let mut capture = rehearsal();
+    capture.args(["capture", "-q", "-p", "5432", "--read"]);
+    capture.arg(dir.path().join("monday.pcap")).arg("-o");
+    let said = told(&run(capture.arg(dir.path().join("no/such.rec")), 1));
+    let why = "no/such.rec: make the folder that it is to be in first";
+    assert!(said.contains(why), "{said}");
+}
+
 #[test]
 fn damage_is_no_lack_of_requests() {
     let dir = tempfile::tempdir().unwrap();
@@ -258,16 +290,7 @@ fn damage_is_no_lack_of_requests() {
 fn a_comparison_is_ended_by_the_first_signal() {
     let dir = tempfile::tempdir().unwrap();
     recording(dir.path());
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!(
-        "postgresql://{}?sslmode=disable",
-        server.local_addr().unwrap()
-    );
-    thread::spawn(move || {
-        for client in server.incoming() {
-            thread::spawn(move || serve(client.unwrap()));
-        }
-    });
+    let url = serves();
     // Nobody reads the report, so that it is never done.
     let restore = "mkfifo runs/report.html";
     let text = format!(

@@ -532,16 +532,6 @@ fn what_differs_at_many_names_is_one_group() {
     assert_eq!(found.latency.fingerprints[0].times.old.count, 300);
 }
 
-#[test]
-fn runs_of_different_recordings_are_never_judged() {
-    let old = day(5);
-    let new = change(&old, 4, |row| row.failed("42883"));
-    let mut tuesday = run("new");
-    tuesday.recording = "tuesday".to_owned();
-    let comparison = compare_rows([(run("old"), &old), (tuesday, &new)], None, ANSWERS);
-    assert_eq!(comparison.verdict.outcome, Outcome::Inconclusive);
-}
-
 proptest! {
     #[test]
     fn injected_differences_are_found_exactly(picks in prop::collection::btree_set(2usize..82, 0..30)) {

@@ -17,6 +17,8 @@ pub enum StoreError {
     },
     #[error("{} is not empty: give a new directory, or remove what is in it", .0.display())]
     NotEmpty(PathBuf),
+    #[error("cannot create {}: make the folder that it is to be in first", .0.display())]
+    NoParent(PathBuf),
     #[error("{} is not a directory of its own: links are not followed", .0.display())]
     NotADirectory(PathBuf),
     #[error("{} is no recording: it has neither a manifest nor segments", .0.display())]

@@ -120,6 +120,9 @@ pub fn create_directory(dir: &Path) -> Result<(), StoreError> {
             fs::set_permissions(dir, Permissions::from_mode(0o700))
                 .map_err(StoreError::io("set the permissions of", dir))
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StoreError::NoParent(dir.to_owned()))
+        }
         Err(error) => Err(StoreError::io("create", dir)(error)),
     }
 }

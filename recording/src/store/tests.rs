@@ -360,9 +360,14 @@ fn links_are_not_followed() {
 #[test]
 fn a_directory_in_use_is_refused() {
     let (_parent, dir) = written(&plain_rows(3), WriterOptions::default());
-    let manifest = Manifest::new(ContentKind::Recording, Timestamp(1));
-    let error = Writer::create(&dir, manifest, WriterOptions::default()).unwrap_err();
+    let create = |dir: &Path| {
+        let manifest = Manifest::new(ContentKind::Recording, Timestamp(1));
+        Writer::create(dir, manifest, WriterOptions::default()).unwrap_err()
+    };
+    let error = create(&dir);
     assert!(matches!(error, StoreError::NotEmpty(_)), "{error}");
+    let error = create(&dir.join("none/monday.rec"));
+    assert!(matches!(error, StoreError::NoParent(_)), "{error}");
 }
 
 #[test]
