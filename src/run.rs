@@ -5,11 +5,11 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::replay::Options;
 use analyze::{Comparison, Gate, report};
@@ -23,6 +23,8 @@ use crate::{Exit, Usage, compare, interrupt, print, replay, stderr};
 
 /// How often a restore is looked after.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a restore that was told to end may take for it.
+const GRACE: Duration = Duration::from_secs(5);
 /// How much of what a restore said is shown when it failed.
 const TAIL: u64 = 16 << 10;
 
@@ -198,10 +200,8 @@ impl Rehearsal {
                 break status;
             }
             if self.stop.load(Ordering::Relaxed) {
-                if let Ok(id) = child.id().try_into() {
-                    let _ = killpg(Pid::from_raw(id), Signal::SIGTERM);
-                }
-                bail!("interrupted: the restore command {command:?} was told to end");
+                let how = end(&mut child)?;
+                bail!("interrupted: the restore command {command:?} {how}");
             }
             thread::sleep(LOOK);
         };
@@ -219,6 +219,25 @@ impl Rehearsal {
         if !self.quiet {
             stderr::tell(&format!("==> {what}\n"));
         }
+    }
+}
+
+/// Ends a command with all that it started, and tells how.
+fn end(child: &mut Child) -> Result<&'static str> {
+    let group = Pid::from_raw(child.id().try_into()?);
+    let patience = Instant::now() + GRACE;
+    let _ = killpg(group, Signal::SIGTERM);
+    loop {
+        child.try_wait()?;
+        if killpg(group, None).is_err() {
+            return Ok("was told to end");
+        }
+        if Instant::now() > patience {
+            let _ = killpg(group, Signal::SIGKILL);
+            child.wait()?;
+            return Ok("was told to end, did not, and was killed");
+        }
+        thread::sleep(LOOK);
     }
 }
 
@@ -249,6 +268,7 @@ fn tail(file: &mut File) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -317,5 +337,29 @@ mod tests {
         });
         let error = rehearsal.restore("true").unwrap_err().to_string();
         assert!(error.contains("interrupted"), "{error}");
+    }
+
+    #[test]
+    fn a_restore_that_does_not_heed_the_end_is_killed_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let rehearsal = rehearsal(dir.path());
+        let made = Command::new("mkfifo")
+            .args(["told", "never"])
+            .current_dir(dir.path())
+            .status();
+        assert!(made.unwrap().success());
+        // Both shells have the pipe open until they end.
+        let command = "trap '' TERM; exec 3>told; echo begun >&3; (cat <>never); cat <>never";
+        thread::scope(|scope| {
+            let restoring = scope.spawn(|| rehearsal.restore(command));
+            let mut told = BufReader::new(File::open(dir.path().join("told")).unwrap());
+            let mut line = String::new();
+            told.read_line(&mut line).unwrap();
+            assert_eq!(line, "begun\n");
+            rehearsal.stop.store(true, Ordering::Relaxed);
+            assert_eq!(told.read_line(&mut line).unwrap(), 0);
+            let error = restoring.join().unwrap().unwrap_err().to_string();
+            assert!(error.contains("was killed"), "{error}");
+        });
     }
 }

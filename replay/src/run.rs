@@ -44,7 +44,7 @@ pub fn run(
 ) -> Result<Manifest, ReplayError> {
     check(recording, options)?;
     reach(recording, options, stop)?;
-    open_more_files();
+    let _files = MoreFiles::allow();
     let source = recording.manifest();
     let mut manifest = Manifest::new(ContentKind::Run, Clock::start().now());
     manifest.protocols = source.protocols.clone();
@@ -158,14 +158,27 @@ fn servers(recording: &Recording) -> Result<Vec<SocketAddr>, StoreError> {
     Ok(servers.into_iter().collect())
 }
 
-/// Each session has a connection, and the run its files: as many of them as this user may open.
-fn open_more_files() {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
-    };
-    if soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!("no more than {soft} files can be open at once: {error}");
+/// Each session has a connection, and the run its files: as many of them as this user may open, as long as the
+/// value lives. What is started later has the limit that was.
+struct MoreFiles {
+    soft: u64,
+    hard: u64,
+}
+
+impl MoreFiles {
+    fn allow() -> Option<MoreFiles> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+        if soft < hard
+            && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        {
+            tracing::warn!("no more than {soft} files can be open at once: {error}");
+        }
+        Some(MoreFiles { soft, hard })
+    }
+}
+
+impl Drop for MoreFiles {
+    fn drop(&mut self) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, self.soft, self.hard);
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
@@ -284,6 +284,28 @@ fn damage_is_no_lack_of_requests() {
         said.contains("requests-00000.parquet: it is missing"),
         "{said}"
     );
+}
+
+#[test]
+fn a_restore_has_the_limits_of_who_started_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    recording(dir.path());
+    let side = format!(
+        "target = \"{}\"\nrestore = \"ulimit -n >>limits\"\n",
+        serves()
+    );
+    let text = format!(
+        "recording = \"monday.rec\"\noutput = \"runs\"\nreplay.asap = true\n[old]\n{side}[new]\n{side}"
+    );
+    let plan = dir.path().join("plan.toml");
+    fs::write(&plan, text).unwrap();
+    let program = "ulimit -S -n 200; exec \"$0\" run -q \"$1\"";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", program, env!("CARGO_BIN_EXE_rehearsal")]);
+    // Too few requests for a verdict.
+    run(limited.arg(&plan), 4);
+    let limits = fs::read_to_string(dir.path().join("limits")).unwrap();
+    assert_eq!(limits, "200\n".repeat(3));
 }
 
 #[test]
