@@ -14,7 +14,7 @@ use recording::Recording;
 use serde::Deserialize;
 
 use crate::manner::HTTP;
-use crate::{Exit, Usage, print};
+use crate::{Exit, Usage, print, print_json, width};
 
 /// Compare two runs of one recording, or a recording with a run of it.
 ///
@@ -104,7 +104,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let comparison = compare(&args.old, &args.new, noise, args.fail_on, &args.terms)?;
     // First what can't fail for a file.
     if !json_to_stdout {
-        print(&report::terminal(&comparison))?;
+        print(&report::terminal(&comparison, width::columns()))?;
     }
     if let Some(file) = args.html {
         write(&file, &report::html(&comparison))?;
@@ -112,7 +112,7 @@ pub fn run(args: Args) -> Result<Exit> {
     if let Some(file) = args.json {
         let json = report::json(&comparison)?;
         if json_to_stdout {
-            print(&json)?;
+            print_json(&json)?;
         } else {
             write(&file, &json)?;
         }

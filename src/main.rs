@@ -12,6 +12,7 @@ mod run;
 mod stderr;
 mod units;
 mod verify;
+mod width;
 
 use std::env;
 use std::error::Error;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use analyze::report::is_unruly;
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -32,7 +34,7 @@ use tracing_subscriber::EnvFilter;
 #[command(
     name = "rehearsal",
     version,
-    max_term_width = 100,
+    max_term_width = width::MOST,
     after_help = "Exit codes: 0 the gate passed, or the command did its work; 1 an operation failed; \
                   2 wrong usage;\n3 the gate failed; 4 inconclusive.\n\
                   REHEARSAL_LOG=debug in the environment tells more on standard error.\n\n\
@@ -157,6 +159,23 @@ fn say(text: &str) -> Result<()> {
     print(&stderr::harmless(text))
 }
 
+fn print_json(json: &str) -> Result<()> {
+    print(&(escaped(json) + "\n"))
+}
+
+/// JSON with escapes in place of what a terminal might obey.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_unruly(letter) && letter != '\n' {
+            text += &format!("\\u{:04x}", u32::from(letter));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
 /// Prints a result; a reader that went away (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
@@ -176,5 +195,15 @@ mod tests {
         assert!(plain(Some("1".into())));
         assert!(!plain(Some("".into())));
         assert!(!plain(None));
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_json_and_a_reader_gets_it_whole() {
+        let told = "\u{9b}31m\u{7f}\u{202e}é\n";
+        let json = serde_json::to_string_pretty(&[told]).unwrap();
+        let printed = escaped(&json);
+        assert_eq!(printed, "[\n  \"\\u009b31m\\u007f\\u202eé\\n\"\n]");
+        let read: Vec<String> = serde_json::from_str(&printed).unwrap();
+        assert_eq!(read, [told]);
     }
 }

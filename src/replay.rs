@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use ::replay::{Due, Options, Progress, ReplayError};
+use analyze::report::paragraph;
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::DriverError;
@@ -16,7 +17,7 @@ use recording::{Exchange, Kind, Ledger, Manifest, Notes, Recording, SessionInfo}
 use serde::Serialize;
 
 use crate::manner::Manner;
-use crate::{Exit, Usage, interrupt, print, say, stderr};
+use crate::{Exit, Usage, interrupt, print, print_json, say, stderr, width};
 
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -89,7 +90,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let manifest = replay(&recording, &options, &output, args.quiet, &stop)?;
     let summary = Summary::new(&manifest)?;
     if args.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
+        print_json(&serde_json::to_string_pretty(&summary)?)?;
     } else {
         say(&summary.text(&output))?;
     }
@@ -374,7 +375,8 @@ impl Summary {
             );
         }
         for note in &self.notes {
-            let _ = writeln!(text, "\n  ! {note}");
+            text += "\n";
+            text += &paragraph("  ! ", note, width::columns());
         }
         text
     }

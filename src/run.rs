@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use recording::{Manifest, Recording};
 
 use crate::plan::{Plan, Side};
-use crate::{Exit, Usage, compare, interrupt, print, replay, stderr};
+use crate::{Exit, Usage, compare, interrupt, print, replay, stderr, width};
 
 /// How often a restore is looked after.
 const LOOK: Duration = Duration::from_millis(20);
@@ -116,7 +116,7 @@ pub fn run(args: Args) -> Result<Exit> {
     compare::write(&html, &report::html(&comparison))?;
     let json = plan.output.join("report.json");
     compare::write(&json, &report::json(&comparison)?)?;
-    print(&report::terminal(&comparison))?;
+    print(&report::terminal(&comparison, width::columns()))?;
     print(&format!("\n{}\n{}\n", html.display(), json.display()))?;
     Ok(compare::exit(&comparison))
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use recording::{Recording, Verification};
 use serde::Serialize;
 
-use crate::{Exit, print, say};
+use crate::{Exit, print_json, say};
 
 /// Check a recording or a run: checksums, order, counts, the ledger, permissions.
 ///
@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<Exit> {
             verification: &verification,
             repaired: &repaired,
         };
-        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        print_json(&serde_json::to_string_pretty(&report)?)?;
     } else {
         say(&text(&args.directory, &verification, &repaired))?;
     }

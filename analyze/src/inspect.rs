@@ -514,9 +514,11 @@ mod tests {
         assert_eq!(day.totals.rows, 4);
         assert_eq!(day.by_session.len(), 3);
         insta::assert_json_snapshot!(day);
-        let text = crate::report::inspection(&day);
-        assert!(text.lines().all(|line| line.chars().count() <= 100));
-        insta::assert_snapshot!("terminal", text);
+        for (columns, name) in [(100, "terminal"), (80, "terminal_narrow")] {
+            let text = crate::report::inspection(&day, columns);
+            assert!(text.lines().all(|line| line.chars().count() <= columns));
+            insta::assert_snapshot!(name, text);
+        }
     }
 
     #[test]
@@ -568,7 +570,7 @@ mod tests {
         assert_eq!(run.totals.requests, 7);
         assert_eq!(run.rates.mean, 5.0 / run.span.seconds);
         assert_eq!(run.rates.peak, 3);
-        let told = crate::report::inspection(&run);
+        let told = crate::report::inspection(&run, 100);
         assert!(told.contains("requests/s, at most 3 in a second"), "{told}");
         let second = Timestamp(began + 5_000_000_000).to_string();
         assert_eq!(run.rates.peak_at, second);
@@ -581,14 +583,14 @@ mod tests {
     fn nothing_is_no_trouble() {
         let none = inspect(Vec::new());
         assert_eq!((none.sessions, none.span.seconds), (0, 0.0));
-        let told = crate::report::inspection(&none);
+        let told = crate::report::inspection(&none, 100);
         assert!(
             told.starts_with(", its manifest missing or damaged\n"),
             "{told}"
         );
         assert!(!told.contains("p50"), "{told}");
         let lost = testing::request(1, 1, "select 1").lost(Status::Unanswered, "gap");
-        let told = crate::report::inspection(&inspect(vec![testing::open(1), lost]));
+        let told = crate::report::inspection(&inspect(vec![testing::open(1), lost]), 100);
         assert!(told.contains("–"), "{told}");
         assert!(!told.contains(" 0 ns"), "{told}");
     }

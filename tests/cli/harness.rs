@@ -12,6 +12,7 @@ pub fn rehearsal() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rehearsal"));
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.env_remove("PGPASSWORD").env_remove("REHEARSAL_LOG");
+    command.env_remove("COLUMNS");
     command
 }
 

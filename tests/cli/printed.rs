@@ -33,6 +33,22 @@ fn help() {
 }
 
 #[test]
+fn pages_are_as_wide_as_told() {
+    let case = "tests/cases/format-v1/monday.rec";
+    let widest = |columns: &str| {
+        let mut inspect = rehearsal();
+        inspect.args(["inspect", case]).env("COLUMNS", columns);
+        let text = stdout(&run(&mut inspect, 0));
+        let widths = text.lines().map(|line| line.chars().count());
+        widths.max().unwrap()
+    };
+    assert!(widest("80") <= 80);
+    assert!(widest("60") < widest("100"));
+    assert_eq!(widest("1000"), widest("100"));
+    assert_eq!(widest("nonsense"), widest("100"));
+}
+
+#[test]
 fn errors_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path().display().to_string();

@@ -45,6 +45,11 @@ fn tells_what_is_wrong_and_repairs_what_is_torn() {
     fs::write(&segment, bytes).unwrap();
     fs::set_permissions(&monday, Permissions::from_mode(0o755)).unwrap();
     verify(&monday, &[], 1);
+    run(rehearsal().arg("inspect").arg(&crashed), 0);
+    let damaged = run(rehearsal().arg("inspect").arg(&monday), 1);
+    let damaged = String::from_utf8(damaged.stdout).unwrap();
+    let (_, told) = damaged.split_once("left out: ").unwrap();
+    assert!(told.starts_with("requests-00000.parquet"), "{told}");
     let here = parent.path().display().to_string();
     insta::assert_snapshot!(printed.replace(&here, "HERE"));
 

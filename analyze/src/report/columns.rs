@@ -1,4 +1,11 @@
-use std::fmt::Write;
+use std::fmt::{Result, Write};
+
+use super::page::Page;
+use super::text::line;
+
+const GAP: usize = 2;
+/// What is left of a text that is cut.
+const LEAST: usize = 12;
 
 /// Cells in columns, two spaces apart.
 #[derive(Debug, Default)]
@@ -24,7 +31,8 @@ impl Columns {
         self.rows.push(cells.into_iter().collect());
     }
 
-    pub fn print(&self, out: &mut String) {
+    /// A text in the last column is cut where the page ends.
+    pub fn print(&self, out: &mut Page) -> Result {
         let mut widths: Vec<usize> = Vec::new();
         for row in &self.rows {
             widths.resize(widths.len().max(row.len()), 0);
@@ -32,18 +40,25 @@ impl Columns {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        for row in &self.rows {
-            let mut line = String::new();
-            for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                // Writing to a string does not fail.
-                let _ = if self.align.get(index) == Some(&b'<') {
-                    write!(line, "  {cell:<width$}")
-                } else {
-                    write!(line, "  {cell:>width$}")
-                };
-            }
-            out.push_str(line.trim_end());
-            out.push('\n');
+        if self.align.last() == Some(&b'<')
+            && let Some((last, others)) = widths.split_last_mut()
+        {
+            let taken: usize = others.iter().map(|width| width + GAP).sum();
+            *last = out.width.saturating_sub(taken + GAP).max(LEAST);
         }
+        for row in &self.rows {
+            let mut text = String::new();
+            for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                match self.align.get(index) {
+                    Some(b'<') if index + 1 == row.len() => {
+                        write!(text, "  {}", line(cell, *width))?;
+                    }
+                    Some(b'<') => write!(text, "  {cell:<width$}")?,
+                    _ => write!(text, "  {cell:>width$}")?,
+                }
+            }
+            writeln!(out, "{}", text.trim_end())?;
+        }
+        Ok(())
     }
 }

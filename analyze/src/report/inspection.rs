@@ -2,26 +2,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::columns::Columns;
+use super::page::Page;
 use super::text::{duration, line, plural, thousands};
 use crate::inspect::{Fingerprint, Inspection, Session};
 
 /// Lines of each list.
 const SHOWN: usize = 10;
 
-/// What a recording or run holds, for a terminal 100 columns wide.
-pub fn inspection(inspection: &Inspection) -> String {
-    let mut out = String::new();
+/// What a recording or run holds, for a terminal of so many columns.
+pub fn inspection(inspection: &Inspection, columns: usize) -> String {
+    let mut out = Page::new(columns);
     // Writing to a string does not fail.
     let _ = write_inspection(&mut out, inspection);
-    out
+    out.into_text()
 }
 
-fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
+fn write_inspection(out: &mut Page, i: &Inspection) -> std::fmt::Result {
     if i.tool.is_empty() {
         writeln!(out, "{}, its manifest missing or damaged", i.kind)?;
     } else {
         writeln!(out, "{} {} by {}, {}", i.kind, i.id, i.tool, i.created_at)?;
-        writeln!(out, "  {}", line(&i.source, 96))?;
+        out.paragraph("  ", &i.source)?;
     }
     if i.being_written {
         writeln!(out, "  still being written: what follows is so far")?;
@@ -31,9 +32,12 @@ fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
             "  cut off before its end: what follows is what was written"
         )?;
     }
+    for left_out in &i.left_out {
+        out.paragraph("  left out: ", left_out)?;
+    }
     writeln!(out)?;
-    let mut facts = Columns::new("<<", &[]);
-    let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
+    let mut facts: Vec<(&str, String)> = Vec::new();
+    let mut fact = |name, value| facts.push((name, value));
     fact("span", span(i));
     fact("sessions", sessions(i));
     fact(
@@ -84,11 +88,12 @@ fn write_inspection(out: &mut String, i: &Inspection) -> std::fmt::Result {
     if !i.notes.is_empty() {
         fact("marked", counts(&i.notes));
     }
-    facts.print(out);
-    ledger(out, i)?;
-    for left_out in &i.left_out {
-        writeln!(out, "  left out: {}", line(left_out, 86))?;
+    let widest = facts.iter().map(|(name, _)| name.len()).max();
+    let widest = widest.unwrap_or_default();
+    for (name, value) in facts {
+        out.paragraph(&format!("  {name:<widest$}  "), &value)?;
     }
+    ledger(out, i)?;
     fingerprints(out, "Statements by calls", &i.top_by_calls, i)?;
     fingerprints(out, "Statements by time", &i.top_by_time, i)?;
     by_session(out, i)
@@ -129,10 +134,10 @@ pub(super) fn counts(counts: &BTreeMap<String, u64>) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    line(&(shown.join(", ") + &more), 80)
+    shown.join(", ") + &more
 }
 
-fn ledger(out: &mut String, i: &Inspection) -> std::fmt::Result {
+fn ledger(out: &mut Page, i: &Inspection) -> std::fmt::Result {
     let mut table = Columns::new("<>>><", &["ledger", "seen", "kept", "lost"]);
     for (name, account) in i.ledger.accounts() {
         let lost: u64 = account.lost.values().sum();
@@ -148,11 +153,11 @@ fn ledger(out: &mut String, i: &Inspection) -> std::fmt::Result {
             thousands(account.seen),
             thousands(account.kept),
             thousands(lost),
-            line(&why, 50),
+            why,
         ]);
     }
     writeln!(out)?;
-    table.print(out);
+    table.print(out)?;
     if let Some(at) = i.ledger_at.as_ref().filter(|_| !i.complete) {
         writeln!(out, "  as of {at}, its last packet")?;
     }
@@ -163,14 +168,14 @@ fn ledger(out: &mut String, i: &Inspection) -> std::fmt::Result {
         .collect();
     for reason in reasons {
         if let Some(remedy) = recording::remedy(reason) {
-            writeln!(out, "  {reason}: {remedy}")?;
+            out.paragraph("  ", &format!("{reason}: {remedy}"))?;
         }
     }
     Ok(())
 }
 
 fn fingerprints(
-    out: &mut String,
+    out: &mut Page,
     title: &str,
     top: &[Fingerprint],
     i: &Inspection,
@@ -201,10 +206,10 @@ fn fingerprints(
             time(one.time.p99_ns),
             time(one.time.max_ns),
             thousands(one.errors),
-            line(&one.named.statement, 40),
+            one.named.statement.clone(),
         ]);
     }
-    table.print(out);
+    table.print(out)?;
     if i.fingerprints.folded > 0 {
         writeln!(
             out,
@@ -215,7 +220,7 @@ fn fingerprints(
     Ok(())
 }
 
-fn by_session(out: &mut String, i: &Inspection) -> std::fmt::Result {
+fn by_session(out: &mut Page, i: &Inspection) -> std::fmt::Result {
     if i.by_session.is_empty() {
         return Ok(());
     }
@@ -250,6 +255,5 @@ fn by_session(out: &mut String, i: &Inspection) -> std::fmt::Result {
             format!("{:.1}", session.seconds),
         ]);
     }
-    table.print(out);
-    Ok(())
+    table.print(out)
 }

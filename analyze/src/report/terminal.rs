@@ -2,6 +2,7 @@ use std::fmt::{Result, Write};
 
 use super::columns::Columns;
 use super::inspection::counts;
+use super::page::Page;
 use super::text::{beside, duration, line, plural, signed_duration, thousands, three_digits};
 use crate::compare::{Comparison, Side};
 use crate::differences::Group;
@@ -11,19 +12,18 @@ use crate::verdict::Outcome;
 
 /// Lines of each list.
 const SHOWN: usize = 10;
-const WIDTH: usize = 98;
 const PLACE: usize = 40;
 const ARROW: &str = " -> ";
 
-/// The verdict and what it rests on, for a terminal 100 columns wide.
-pub fn terminal(comparison: &Comparison) -> String {
-    let mut out = String::new();
+/// The verdict and what it rests on, for a terminal of so many columns.
+pub fn terminal(comparison: &Comparison, columns: usize) -> String {
+    let mut out = Page::new(columns);
     // Writing to a string does not fail.
     let _ = write_all(&mut out, comparison);
-    out
+    out.into_text()
 }
 
-fn write_all(out: &mut String, c: &Comparison) -> Result {
+fn write_all(out: &mut Page, c: &Comparison) -> Result {
     verdict(out, c)?;
     sides(out, c)?;
     ledger(out, c)?;
@@ -44,16 +44,16 @@ pub(super) fn headline(c: &Comparison) -> &'static str {
     }
 }
 
-fn verdict(out: &mut String, c: &Comparison) -> Result {
+fn verdict(out: &mut Page, c: &Comparison) -> Result {
     let name = c.verdict.outcome.name().to_uppercase();
     writeln!(out, "{name}: {}", headline(c))?;
     for reason in &c.verdict.reasons {
-        paragraph(out, "  - ", reason)?;
+        out.paragraph("  - ", reason)?;
     }
     writeln!(out)
 }
 
-fn sides(out: &mut String, c: &Comparison) -> Result {
+fn sides(out: &mut Page, c: &Comparison) -> Result {
     let noise = c.noise_run.as_ref();
     for (name, side) in [
         ("OLD", Some(&c.old)),
@@ -61,7 +61,8 @@ fn sides(out: &mut String, c: &Comparison) -> Result {
         ("noise", noise),
     ] {
         if let Some(side) = side {
-            writeln!(out, "  {name:<6} {}", line(&describe(side), WIDTH - 9))?;
+            let about = line(&describe(side), out.width - 9);
+            writeln!(out, "  {name:<6} {about}")?;
         }
     }
     writeln!(out)
@@ -81,7 +82,7 @@ fn describe(side: &Side) -> String {
     format!("{text}; {what}")
 }
 
-fn ledger(out: &mut String, c: &Comparison) -> Result {
+fn ledger(out: &mut Page, c: &Comparison) -> Result {
     let r = &c.requests;
     let share = |count: u64| {
         let share = 100.0 * count as f64 / (r.total() as f64).max(1.0);
@@ -98,10 +99,10 @@ fn ledger(out: &mut String, c: &Comparison) -> Result {
     row("  different", r.compared - r.equal, none());
     row("missing in NEW", r.missing, none());
     for (reason, &count) in &r.consequences {
-        row("not sent to NEW", count, line(reason, 60));
+        row("not sent to NEW", count, reason.clone());
     }
     for (reason, &count) in &r.not_comparable {
-        row("not comparable", count, line(reason, 60));
+        row("not comparable", count, reason.clone());
     }
     if r.only_old > 0 {
         row("only in OLD", r.only_old, none());
@@ -109,11 +110,10 @@ fn ledger(out: &mut String, c: &Comparison) -> Result {
     if r.only_new > 0 {
         row("only in NEW", r.only_new, none());
     }
-    table.print(out);
-    Ok(())
+    table.print(out)
 }
 
-fn differences(out: &mut String, c: &Comparison) -> Result {
+fn differences(out: &mut Page, c: &Comparison) -> Result {
     if c.differences() == 0 {
         return writeln!(out, "\nNo differences");
     }
@@ -132,7 +132,7 @@ fn differences(out: &mut String, c: &Comparison) -> Result {
     Ok(())
 }
 
-fn group_lines(out: &mut String, group: &Group) -> Result {
+fn group_lines(out: &mut Page, group: &Group) -> Result {
     let places: Vec<&str> = group
         .places
         .keys()
@@ -149,8 +149,10 @@ fn group_lines(out: &mut String, group: &Group) -> Result {
         plural(group.compared, "request"),
         group.kind
     );
-    writeln!(out, "\n  {}", line(&head, WIDTH))?;
-    writeln!(out, "    {}", line(&group.named.statement, WIDTH - 4))?;
+    writeln!(out)?;
+    out.paragraph("  ", &head)?;
+    let statement = line(&group.named.statement, out.width - 4);
+    writeln!(out, "    {statement}")?;
     let Some(example) = group.examples.first() else {
         return Ok(());
     };
@@ -164,14 +166,14 @@ fn group_lines(out: &mut String, group: &Group) -> Result {
             "" => String::new(),
             place => format!("{}: ", line(place, PLACE)),
         };
-        let width = WIDTH - 6 - place.chars().count() - ARROW.len();
+        let width = out.width - 6 - place.chars().count() - ARROW.len();
         let [old, new] = beside(&cell.expected, &cell.observed, width);
         writeln!(out, "      {place}{old}{ARROW}{new}")?;
     }
     Ok(())
 }
 
-fn noise(out: &mut String, c: &Comparison) -> Result {
+fn noise(out: &mut Page, c: &Comparison) -> Result {
     if c.noise.is_empty() {
         return Ok(());
     }
@@ -187,14 +189,13 @@ fn noise(out: &mut String, c: &Comparison) -> Result {
             thousands(group.count),
             thousands(group.noise),
             line(&what, 30),
-            line(&group.named.statement, 38),
+            group.named.statement.clone(),
         ]);
     }
-    table.print(out);
-    Ok(())
+    table.print(out)
 }
 
-fn times(out: &mut String, c: &Comparison) -> Result {
+fn times(out: &mut Page, c: &Comparison) -> Result {
     if c.latency.service.old.count == 0 {
         return Ok(());
     }
@@ -228,11 +229,10 @@ fn times(out: &mut String, c: &Comparison) -> Result {
             );
         }
     }
-    table.print(out);
-    Ok(())
+    table.print(out)
 }
 
-fn statements(out: &mut String, c: &Comparison) -> Result {
+fn statements(out: &mut Page, c: &Comparison) -> Result {
     let slower: Vec<&FingerprintTimes> = c
         .latency
         .fingerprints
@@ -270,14 +270,13 @@ fn statements(out: &mut String, c: &Comparison) -> Result {
                 format!("{}x", three_digits(ratio))
             }),
             one.added_ns_a_day.map_or("–".to_owned(), signed_duration),
-            line(&one.named.statement, 34),
+            one.named.statement.clone(),
         ]);
     }
-    table.print(out);
-    Ok(())
+    table.print(out)
 }
 
-fn trust(out: &mut String, c: &Comparison) -> Result {
+fn trust(out: &mut Page, c: &Comparison) -> Result {
     if c.trust.is_empty() {
         return Ok(());
     }
@@ -288,13 +287,13 @@ fn trust(out: &mut String, c: &Comparison) -> Result {
         } else {
             "  ! "
         };
-        paragraph(out, mark, &issue.reason)?;
-        paragraph(out, "      ", &issue.remedy)?;
+        out.paragraph(mark, &issue.reason)?;
+        out.paragraph("      ", &issue.remedy)?;
     }
     Ok(())
 }
 
-fn next(out: &mut String, c: &Comparison) -> Result {
+fn next(out: &mut Page, c: &Comparison) -> Result {
     let mut steps = Vec::new();
     if c.differences() > 0 {
         steps.push("look at the HTML report (--html): it has both answers of each difference, side by side");
@@ -314,29 +313,9 @@ fn next(out: &mut String, c: &Comparison) -> Result {
     }
     writeln!(out, "\nNext")?;
     for step in steps {
-        paragraph(out, "  - ", step)?;
+        out.paragraph("  - ", step)?;
     }
     Ok(())
-}
-
-/// Words wrapped at the width; later lines stand under the first one's text.
-fn paragraph(out: &mut String, mark: &str, text: &str) -> Result {
-    let indent = " ".repeat(mark.len());
-    let mut current = mark.to_owned();
-    let mut empty = true;
-    for word in line(text, 1_000).split(' ') {
-        if !empty && current.chars().count() + 1 + word.chars().count() > WIDTH {
-            writeln!(out, "{current}")?;
-            current.clone_from(&indent);
-            empty = true;
-        }
-        if !empty {
-            current.push(' ');
-        }
-        current.push_str(word);
-        empty = false;
-    }
-    writeln!(out, "{current}")
 }
 
 #[cfg(test)]
@@ -351,11 +330,13 @@ mod tests {
             ("pass", sample::pass()),
             ("inconclusive", sample::inconclusive()),
         ] {
-            let text = terminal(&comparison);
-            for line in text.lines() {
-                assert!(line.chars().count() <= 100, "too wide: {line}");
+            for (columns, name) in [(100, name.to_owned()), (80, format!("{name}_narrow"))] {
+                let text = terminal(&comparison, columns);
+                for line in text.lines() {
+                    assert!(line.chars().count() <= columns, "too wide: {line}");
+                }
+                insta::assert_snapshot!(name, text);
             }
-            insta::assert_snapshot!(name, text);
         }
     }
 }
