@@ -207,6 +207,8 @@ fn coverage(comparison: &Comparison, issues: &mut Issues) {
         let any = |what: &str| reasons.keys().any(|reason| reason.contains(what));
         let remedy = if any("writes not allowed") {
             "replay with --allow-writes, or choose with --method and --path what is to be compared"
+        } else if any("session lost") {
+            "see in the run's notes and the target's log why sessions were lost there, and replay again"
         } else if any("client left") {
             STREAMS
         } else if any("with a secret") {

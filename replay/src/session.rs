@@ -191,6 +191,8 @@ impl<'a> Session<'a> {
             }
             match ready!(self.read(cx)) {
                 Ok(0) if self.stream.is_some() => {
+                    let why = "session lost: the target closed the connection";
+                    self.worker.complain(why.to_owned());
                     return Poll::Ready(End::Lost(reason::SESSION_LOST));
                 }
                 Ok(_) => self.just_read = true,

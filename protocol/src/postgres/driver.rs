@@ -18,7 +18,7 @@ use self::startup::startup_packet;
 use super::REPLICATION;
 use super::auth::{SCRAM_SHA_256, Scram, ScramError, md5_response};
 use super::messages::backend::{Authentication, Message};
-use super::messages::{CANCEL, Encode, Frame, Framer, SSL};
+use super::messages::{CANCEL, Encode, Fields, Frame, Framer, SSL};
 use super::response::{Assembler, Shapes};
 use crate::reader::ReadError;
 use crate::{Driver, DriverError, DriverEvent, Limits, Login};
@@ -357,10 +357,10 @@ impl Session {
         match frame.tag() {
             b'N' | b'S' | b'A' => Ok(()),
             // The server goes down, or the session was idle for too long.
-            b'E' => {
-                self.state = State::Over;
-                Ok(())
-            }
+            b'E' => match Message::of(frame)? {
+                Some(Message::Error(fields)) => Err(self.ended(fields)),
+                _ => Ok(()),
+            },
             tag => {
                 let tag = char::from(tag);
                 Err(Fault::Violation(format!(
@@ -368,6 +368,13 @@ impl Session {
                 )))
             }
         }
+    }
+
+    fn ended(&mut self, fields: Fields<'_>) -> Fault {
+        self.state = State::Over;
+        let message = fields.get(b'M').unwrap_or_default();
+        let message = String::from_utf8_lossy(message).into_owned();
+        DriverError::Ended(message).into()
     }
 
     fn answer(
@@ -380,11 +387,8 @@ impl Session {
             Message::CopyIn => self.outbox.copy_in(out),
             Message::CopyBoth => return Err(DriverError::Unsupported(REPLICATION).into()),
             Message::Error(fields) if fields.fatal() => {
-                let message = fields.get(b'M').unwrap_or_default();
-                let message = String::from_utf8_lossy(message).into_owned();
-                self.state = State::Over;
                 self.answered(events);
-                return Err(DriverError::Ended(message).into());
+                return Err(self.ended(fields));
             }
             Message::Error(_) | Message::CommandComplete { .. } | Message::EmptyQueryResponse => {
                 if let Message::CommandComplete {

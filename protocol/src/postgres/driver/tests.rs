@@ -489,8 +489,9 @@ fn a_fatal_error_is_the_last_answer() {
     assert!(driver.send(&request, &mut Vec::new()).is_err());
 
     let mut driver = ready();
-    let (_, events) = receive(&mut driver, &error("FATAL", "57P01")).unwrap();
-    assert!(events.is_empty());
+    let told = receive(&mut driver, &error("FATAL", "57P01")).unwrap_err();
+    assert_eq!(told, DriverError::Ended("no".to_owned()));
+    assert!(driver.send(&request, &mut Vec::new()).is_err());
 }
 
 #[test]
