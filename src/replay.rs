@@ -171,7 +171,7 @@ fn bar(recording: &Recording) -> ProgressBar {
         _ => 0,
     };
     let bar = ProgressBar::new(length);
-    if let Ok(style) = ProgressStyle::with_template("{elapsed} [{wide_bar}] {msg}  ETA {eta}") {
+    if let Ok(style) = ProgressStyle::with_template("{elapsed} [{bar:10}] ETA {eta}  {wide_msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
     bar

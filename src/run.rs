@@ -82,8 +82,11 @@ pub fn run(args: Args) -> Result<Exit> {
         None => Gate::default(),
     };
     // Everything that can be wrong with the plan is found before the first restore.
-    let old = plan.replay.options(&plan.old.target)?;
-    let new = plan.replay.options(&plan.new.target)?;
+    let options = |name: &'static str, side: &Side| {
+        let options = plan.replay.options(&side.target);
+        options.with_context(|| format!("the plan's [{name}]"))
+    };
+    let (old, new) = (options("old", &plan.old)?, options("new", &plan.new)?);
     let recording = Recording::open(&plan.recording)?;
     plan.compare.options(&recording)?;
     for options in [&old, &new] {

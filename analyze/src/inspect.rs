@@ -589,6 +589,7 @@ mod tests {
             "{told}"
         );
         assert!(!told.contains("p50"), "{told}");
+        assert!(told.contains("  ledger  seen  kept  lost\n"), "{told}");
         let lost = testing::request(1, 1, "select 1").lost(Status::Unanswered, "gap");
         let told = crate::report::inspection(&inspect(vec![testing::open(1), lost]), 100);
         assert!(told.contains("–"), "{told}");

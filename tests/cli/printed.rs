@@ -55,6 +55,7 @@ fn errors_say_what_to_do() {
     let case = "tests/cases/format-v1/monday.rec";
     let commands: &[(&str, i32, &[&str])] = &[
         ("nothing_there", 1, &["inspect", "{here}/none.rec"]),
+        ("no_folder", 1, &["inspect", "Cargo.toml"]),
         (
             "no_packet_file",
             1,

@@ -76,6 +76,11 @@ fn nothing_is_restored_for_a_plan_that_will_be_refused() {
     for (new, replay, why) in [
         (CAPTURED, "", "--allow-captured-target"),
         ("postgresql://10.0.0.2", "speed = -2.0", "pace"),
+        (
+            "10.0.0.2",
+            "",
+            "the plan's [new]: \"10.0.0.2\" is not a URL",
+        ),
         ("postgresql://127.0.0.1:1", "", "does not answer"),
         (
             &refusing,

@@ -40,8 +40,8 @@ impl Columns {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        if self.align.last() == Some(&b'<')
-            && let Some((last, others)) = widths.split_last_mut()
+        if let Some((last, others)) = widths.split_last_mut()
+            && self.align.get(others.len()) == Some(&b'<')
         {
             let taken: usize = others.iter().map(|width| width + GAP).sum();
             *last = out.width.saturating_sub(taken + GAP).max(LEAST);

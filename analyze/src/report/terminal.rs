@@ -61,8 +61,7 @@ fn sides(out: &mut Page, c: &Comparison) -> Result {
         ("noise", noise),
     ] {
         if let Some(side) = side {
-            let about = line(&describe(side), out.width - 9);
-            writeln!(out, "  {name:<6} {about}")?;
+            out.paragraph(&format!("  {name:<6} "), &describe(side))?;
         }
     }
     writeln!(out)

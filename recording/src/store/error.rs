@@ -21,7 +21,7 @@ pub enum StoreError {
     NoParent(PathBuf),
     #[error("{} is not a directory of its own: links are not followed", .0.display())]
     NotADirectory(PathBuf),
-    #[error("{} is no recording: it has neither a manifest nor segments", .0.display())]
+    #[error("{} is no recording: that is a folder with a manifest or segments", .0.display())]
     NotARecording(PathBuf),
     #[error(
         "{} is of format {format}, and this build reads up to {FORMAT}: use a newer rehearsal",

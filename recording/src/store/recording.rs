@@ -103,7 +103,11 @@ impl Recording {
 /// The segments to read, by number. Where both forms are there, the sealed one counts.
 fn list(dir: &Path) -> Result<BTreeMap<u32, SegmentName>, StoreError> {
     let mut listed = BTreeMap::new();
-    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+    let entries = fs::read_dir(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => StoreError::NotARecording(dir.to_owned()),
+        _ => StoreError::io("list", dir)(error),
+    })?;
+    for entry in entries {
         let entry = entry.map_err(StoreError::io("list", dir))?;
         match entry.file_name().to_str().and_then(SegmentName::parse) {
             Some(name @ SegmentName::Sealed(number)) => {
