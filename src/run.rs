@@ -188,6 +188,9 @@ impl Rehearsal {
 
     /// Waits for the command itself: what it leaves running may keep what the command wrote to.
     fn restore(&self, command: &str) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            bail!("interrupted: nothing was restored");
+        }
         let mut said = tempfile::tempfile().context("failed to make a file for what it says")?;
         let mut child = Command::new("sh")
             .args(["-c", command])
@@ -198,12 +201,15 @@ impl Rehearsal {
             .process_group(0)
             .spawn()
             .context("failed to start a shell for the restore command")?;
+        let group = Pid::from_raw(child.id().try_into()?);
+        let _children = interrupt::Children::watch(group);
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
             if self.stop.load(Ordering::Relaxed) {
-                let how = end(&mut child)?;
+                self.say("ending the restore command");
+                let how = end(&mut child, group)?;
                 bail!("interrupted: the restore command {command:?} {how}");
             }
             thread::sleep(LOOK);
@@ -226,8 +232,7 @@ impl Rehearsal {
 }
 
 /// Ends a command with all that it started, and tells how.
-fn end(child: &mut Child) -> Result<&'static str> {
-    let group = Pid::from_raw(child.id().try_into()?);
+fn end(child: &mut Child, group: Pid) -> Result<&'static str> {
     let patience = Instant::now() + GRACE;
     let _ = killpg(group, Signal::SIGTERM);
     loop {

@@ -31,9 +31,7 @@ pub enum ReplayError {
     },
     #[error("the target does not answer: {0}")]
     Unreachable(std::io::Error),
-    #[error(
-        "the target lets nobody of the recording in: {0}; see to its users, passwords and databases first"
-    )]
+    #[error("the target lets nobody of the recording in: {0}")]
     Login(String),
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -313,6 +313,36 @@ fn a_restore_has_the_limits_of_who_started_the_run() {
     assert_eq!(limits, "200\n".repeat(3));
 }
 
+/// Not even one that does not heed the end.
+#[test]
+fn a_second_signal_leaves_no_restore_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    recording(dir.path());
+    let mut pipes = Command::new("mkfifo");
+    run(pipes.args(["told", "never"]).current_dir(dir.path()), 0);
+    // The shells have the pipe open until they end.
+    let restore = "trap '' TERM; exec 3>told; echo begun >&3; (cat <>never); cat <>never";
+    let side = format!("target = \"postgresql://10.0.0.2\"\nrestore = \"{restore}\"\n");
+    let text = format!("recording = \"monday.rec\"\noutput = \"runs\"\n[old]\n{side}[new]\n{side}");
+    let plan = dir.path().join("plan.toml");
+    fs::write(&plan, text).unwrap();
+    let mut rehearse = rehearsal();
+    rehearse.arg("run").arg(&plan).stderr(Stdio::piped());
+    let mut running = rehearse.spawn().unwrap();
+    let mut told = BufReader::new(File::open(dir.path().join("told")).unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert_eq!(line, "begun\n");
+    let id = Pid::from_raw(i32::try_from(running.id()).unwrap());
+    let mut said = BufReader::new(running.stderr.take().unwrap()).lines();
+    kill(id, Signal::SIGINT).unwrap();
+    let ending = said.find(|line| line.as_ref().unwrap() == "==> ending the restore command");
+    assert!(ending.is_some());
+    kill(id, Signal::SIGINT).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    assert_eq!(told.read_line(&mut line).unwrap(), 0);
+}
+
 #[test]
 fn a_comparison_is_ended_by_the_first_signal() {
     let dir = tempfile::tempdir().unwrap();
