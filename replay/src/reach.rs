@@ -58,15 +58,18 @@ fn logins<E>(
     options: &Options,
 ) -> Result<Vec<Exchange>, E> {
     let mut logins = Vec::new();
-    if !options.target.protocol.logs_in() {
+    let named = options.target.protocol.logs_in();
+    let own = &options.target.login;
+    // Where nobody logs in, one connection shows whether TLS can be agreed on.
+    if !named && !own.tls {
         return Ok(logins);
     }
-    let own = &options.target.login;
     let mut known = HashSet::new();
     for row in rows {
         let row = row?;
         let Some(info) = &row.info else { continue };
-        let opened = row.kind == Kind::Open && row.status == Status::Ok && info.user.is_some();
+        let opened = row.kind == Kind::Open && row.status == Status::Ok;
+        let opened = opened && (info.user.is_some() || !named);
         let user = own.user.as_ref().or(info.user.as_ref()).cloned();
         let database = own.database.as_ref().or(info.database.as_ref()).cloned();
         if opened && known.insert((user, database)) {

@@ -214,6 +214,29 @@ fn a_target_that_lets_nobody_in_is_not_replayed_against() {
 }
 
 #[test]
+fn a_target_whose_tls_fails_is_not_replayed_against() {
+    let dir = tempfile::tempdir().unwrap();
+    let [pcap, recording, output] =
+        ["web.pcap", "web.rec", "run"].map(|name| dir.path().join(name));
+    let mut talk = Talk::connect(File::create(&pcap).unwrap(), 80).unwrap();
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    talk.exchange("GET / HTTP/1.1\r\n\r\n", ok).unwrap();
+    talk.end().unwrap();
+    record(&pcap, &[80], &recording);
+    let plain = server(move |mut client| client.write_all(ok.as_bytes()));
+    let target = plain
+        .replace("postgresql", "https")
+        .replace("?sslmode=disable", "");
+    let mut replay = rehearsal();
+    replay.args(["replay", "-q"]).arg(&recording);
+    replay.args(["--target", &target, "-o"]).arg(&output);
+    let said = told(&run(&mut replay, 1));
+    let why = "lets nobody of the recording in: TLS failed";
+    assert!(said.contains(why), "{said}");
+    assert!(!output.exists());
+}
+
+#[test]
 fn a_plan_of_which_nothing_was_answered_tells_why() {
     let dir = tempfile::tempdir().unwrap();
     recording(dir.path());
