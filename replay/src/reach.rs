@@ -103,9 +103,8 @@ fn log_in(
     if sessions.is_none_or(|sessions| sessions.kept == 0) {
         return Err(ReplayError::Login(why));
     }
-    tracing::warn!(
-        "the target does not let all users in, so that their sessions will be skipped: {why}"
-    );
+    let target = &options.target;
+    tracing::warn!("{target} does not let all users in; their sessions will be skipped: {why}");
     Ok(())
 }
 
