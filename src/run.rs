@@ -95,19 +95,12 @@ pub fn run(args: Args) -> Result<Exit> {
     for what in recording.left_out() {
         tracing::warn!("the recording is not whole: {what}");
     }
-    let stop = interrupt::flag()?;
-    for (side, options) in [(&plan.old, &old), (&plan.new, &new)] {
-        // What is restored may not be there before.
-        if side.restore.is_none() {
-            ::replay::reach(&recording, options, &stop).map_err(replay::failed(options))?;
-        }
-    }
     make(&plan.output)?;
     let rehearsal = Rehearsal {
         recording,
         folder,
         quiet: args.quiet,
-        stop,
+        stop: interrupt::flag()?,
     };
     let comparison = rehearsal.rehearse(&plan, [&old, &new], gate);
     if comparison.is_err() {
@@ -151,6 +144,13 @@ struct Rehearsal {
 
 impl Rehearsal {
     fn rehearse(&self, plan: &Plan, [old, new]: [&Options; 2], gate: Gate) -> Result<Comparison> {
+        for (side, options) in [(&plan.old, old), (&plan.new, new)] {
+            // What is restored may not be there before.
+            if side.restore.is_none() {
+                let reached = ::replay::reach(&self.recording, options, &self.stop);
+                reached.map_err(replay::failed(options))?;
+            }
+        }
         let runs = ["old", "old-again", "new"].map(|name| plan.output.join(name));
         let [old_run, noise_run, new_run] = &runs;
         self.step("old version", &plan.old, old, old_run)?;
