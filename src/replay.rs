@@ -459,6 +459,7 @@ mod tests {
         http.share_connections(NonZeroUsize::MIN).unwrap();
         assert_eq!(told(&http), "share 1 connections");
     }
+
     #[test]
     fn a_request_of_any_bytes_can_be_read() {
         assert_eq!(readable("GET /é HTTP/1.1\r".as_bytes()), "GET /é HTTP/1.1");
