@@ -321,6 +321,18 @@ impl Server {
     }
 }
 
+/// Was the connection heard to ask for what is not answered until it is cancelled?
+fn stalls(heard: &Heard, connection: &str) -> bool {
+    let heard = heard.lock().unwrap();
+    let stalled = heard
+        .iter()
+        .filter(|(number, line)| line == "stall" && number.to_string() == connection);
+    let cancelled = heard
+        .iter()
+        .filter(|(_, line)| line.strip_prefix("cancel ") == Some(connection));
+    stalled.count() > cancelled.count()
+}
+
 fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Connections) {
     let own = stream.try_clone().unwrap();
     connections.lock().unwrap().insert(number, own);
@@ -330,8 +342,12 @@ fn serve(number: usize, mut stream: TcpStream, heard: &Heard, connections: &Conn
         .enumerate()
     {
         let Ok(line) = line else { break };
-        heard.lock().unwrap().push((number, line.clone()));
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        // What it is meant for was sent before, over another connection: that one may be read later.
+        while word == "cancel" && !stalls(heard, rest) {
+            thread::yield_now();
+        }
+        heard.lock().unwrap().push((number, line.clone()));
         let answer = match (word, transaction) {
             ("hello", _) if rest == "nobody" => "refused x\n".to_owned(),
             ("hello", _) => format!("welcome {number}\n"),
