@@ -324,15 +324,18 @@ mod tests {
         assert_eq!(lines[lines.len() - 3..], ["10000", "a", "b"]);
     }
 
+    /// One in which a command tells how far it is, and one that it waits at.
+    fn make_pipes(dir: &Path) {
+        let mut mkfifo = Command::new("mkfifo");
+        let made = mkfifo.args(["told", "never"]).current_dir(dir).status();
+        assert!(made.unwrap().success());
+    }
+
     #[test]
     fn what_is_stopped_in_a_restore_ends_it_and_replays_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let rehearsal = rehearsal(dir.path());
-        let made = Command::new("mkfifo")
-            .args(["told", "never"])
-            .current_dir(dir.path())
-            .status();
-        assert!(made.unwrap().success());
+        make_pipes(dir.path());
         let told = || fs::read_to_string(dir.path().join("told")).unwrap();
         let command = "trap 'echo ended >told; exit 0' TERM; cat <>never & echo begun >told; wait";
         thread::scope(|scope| {
@@ -351,11 +354,7 @@ mod tests {
     fn a_restore_that_does_not_heed_the_end_is_killed_with_all_that_it_started() {
         let dir = tempfile::tempdir().unwrap();
         let rehearsal = rehearsal(dir.path());
-        let made = Command::new("mkfifo")
-            .args(["told", "never"])
-            .current_dir(dir.path())
-            .status();
-        assert!(made.unwrap().success());
+        make_pipes(dir.path());
         // Both shells have the pipe open until they end.
         let command = "trap '' TERM; exec 3>told; echo begun >&3; (cat <>never); cat <>never";
         thread::scope(|scope| {

@@ -4,13 +4,11 @@ use std::env;
 
 /// Lines that are longer are hard to read.
 pub const MOST: usize = 100;
-/// On less, tables would have no room for their numbers.
-const LEAST: usize = 60;
 
 /// As wide as the terminal, or COLUMNS where there is none.
 pub fn columns() -> usize {
     let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     let told = || env::var("COLUMNS").ok()?.parse().ok();
     let columns = terminal.or_else(told).filter(|columns| *columns > 0);
-    columns.unwrap_or(MOST).clamp(LEAST, MOST)
+    columns.unwrap_or(MOST).min(MOST)
 }

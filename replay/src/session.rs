@@ -36,8 +36,8 @@ const ROLLED_BACK: &str = "transactions rolled back, for what had failed in them
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// A connection that served less than that ago is not looked at before it is used: a busy one costs nothing.
 const LONG_IDLE: Duration = Duration::from_millis(10);
-/// The same to answer what the recorded client broke off when it was answered: a target that does not may wait for
-/// the rest for ever.
+/// How long it may take to answer what the recorded client broke off when it was answered: a target that does not may
+/// wait for the rest for ever.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// A request may take this many times its recorded time, where that is longer than the time-out.
 const PATIENCE: u32 = 10;

@@ -11,12 +11,14 @@ pub(crate) struct Page {
 }
 
 const MARGIN: usize = 2;
+/// On fewer columns tables would have no room for their numbers.
+const LEAST: usize = 60;
 
 impl Page {
     pub fn new(columns: usize) -> Page {
         Page {
             text: String::new(),
-            width: columns.saturating_sub(MARGIN),
+            width: columns.max(LEAST) - MARGIN,
         }
     }
 
